@@ -1,0 +1,50 @@
+"""Decision records: what happened to a request and why, and how to say it in plain words.
+
+The gateway keeps a bounded ring of these; `stoker explain` prints one. Nothing here decides anything.
+"""
+
+from msgspec import Struct
+
+from stoker.model.function import Variant
+from stoker.reasons import Outcome, Reason
+
+
+class Step(Struct, frozen=True):
+    """One thing that happened, `at_us` after the request arrived at the gateway; `what` is one plain clause."""
+
+    at_us: int
+    what: str
+
+
+class RequestRecord(Struct, kw_only=True, rename="camel"):
+    """The life of one request. Durations in microseconds; None where the request did not get that far."""
+
+    id: str
+    function: str
+    arrived_at: str
+    """Wall clock, RFC 3339, for people only."""
+    method: str = ""
+    path: str = ""
+    objective_us: int = 0
+    """The latency objective that ordered it (coldLatency for a cold request)."""
+    latency_us: int = 0
+    """slo.latency of its class: what attainment is counted by."""
+    timeout_us: int = 0
+    variant: Variant | None = None
+    device: str = ""
+    cold: bool = False
+    diverted: bool = False
+    outcome: Outcome | None = None
+    reason: Reason | None = None
+    status: int = 0
+    detail: str = ""
+    queue_us: int | None = None
+    start_us: int | None = None
+    """Held for a warm replica (the cold part)."""
+    exec_us: int | None = None
+    total_us: int | None = None
+    on_time: bool | None = None
+    predicted_finish_us: int | None = None
+    retry_after_ms: int | None = None
+    estimated: bool = False
+    steps: list[Step] = []

@@ -1,0 +1,203 @@
+"""A GpuFunction as the platform sees it: quantities are integers, every default is filled in.
+
+Decoded from the custom resource by stoker.wire.crd, which also says which fields shape the process or
+pod (they make the revision) and which act live. DESIGN section 3 is the source of names and meanings.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Variant(StrEnum):
+    """The two forms of a function."""
+
+    GPU = "gpu"
+    CPU = "cpu"
+
+
+class Sharing(StrEnum):
+    """Whether a replica wants its device alone."""
+
+    EXCLUSIVE = "Exclusive"
+    SHARED = "Shared"
+
+
+class Measure(StrEnum):
+    """What `slo.latency` bounds: the whole answer, or its first byte."""
+
+    COMPLETE = "Complete"
+    FIRST_BYTE = "FirstByte"
+
+
+class OnMiss(StrEnum):
+    """What to try, in order, for a request that is predicted to miss its objective."""
+
+    DIVERT = "Divert"
+    SERVE_LATE = "ServeLate"
+    REFUSE = "Refuse"
+
+
+class Priority(StrEnum):
+    BATCH = "Batch"
+    STANDARD = "Standard"
+    CRITICAL = "Critical"
+
+
+class Probe(Struct, frozen=True, kw_only=True):
+    """Readiness or liveness: an HTTP path that answers 2xx or 3xx, or a TCP port that accepts."""
+
+    path: str | None = None
+    """HTTP path; None means a TCP connection is enough."""
+
+
+class EnvVar(Struct, frozen=True, kw_only=True):
+    name: str
+    value: str
+
+
+class ContainerSpec(Struct, frozen=True, kw_only=True):
+    """What is run. A variant overrides fields of it (stoker.model.function.FunctionSpec.container_of)."""
+
+    image: str | None = None
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    env: tuple[EnvVar, ...] = ()
+    port: int = 8080
+    cpu_millis: int = 1000
+    """CPU request; a CPU replica holds it on the CPU device."""
+    memory_mib: int | None = None
+    """Host memory limit; None is unlimited."""
+    readiness: Probe = Probe()
+    liveness: Probe | None = None
+    startup_timeout_us: int = 600_000_000
+    termination_grace_us: int = 30_000_000
+    no_wake_paths: tuple[str, ...] = ("/health", "/healthz", "/readyz", "/livez", "/metrics")
+    """Exact paths, or prefixes ending in `*`, that neither wake the function nor enter its profile."""
+
+
+class GpuOption(Struct, frozen=True, kw_only=True):
+    """One acceptable kind of device; several stand in order of preference."""
+
+    memory_mib: int
+    products: tuple[str, ...] = ()
+    """Acceptable products, as in `A100-40GB`; empty means any."""
+    count: int = 1
+    sharing: Sharing = Sharing.EXCLUSIVE
+
+
+class CpuVariant(Struct, frozen=True, kw_only=True):
+    """The CPU form. Its presence permits diversion."""
+
+    container: ContainerSpec
+    concurrency: int = 1
+    max_replicas: int = 10
+
+
+class Slo(Struct, frozen=True, kw_only=True):
+    """The objective. It orders, admits, places, scales and is scored; it never kills."""
+
+    latency_us: int
+    measure: Measure = Measure.COMPLETE
+    percentile: float = 99.0
+    cold_latency_us: int | None = None
+    """Objective of a request that finds no warm replica; None means the timeout."""
+    classes: dict[str, int] = {}
+    """Latency objectives by the name that a client sends in `Stoker-Class`."""
+
+
+class QueueBounds(Struct, frozen=True, kw_only=True):
+    max_requests: int = 1000
+    max_bytes: int = 64 * 2**20
+
+
+class Scaling(Struct, frozen=True, kw_only=True):
+    min_replicas: int = 0
+    max_replicas: int = 10
+    concurrency: int = 1
+    keep_alive_ttl_us: int = 300_000_000
+
+
+class FunctionSpec(Struct, frozen=True, kw_only=True):
+    container: ContainerSpec
+    gpu: tuple[GpuOption, ...] = ()
+    """Acceptable devices in order of preference; empty for a function that runs on CPUs only."""
+    cpu_variant: CpuVariant | None = None
+    slo: Slo
+    timeout_us: int = 60_000_000
+    on_predicted_miss: tuple[OnMiss, ...] = (OnMiss.DIVERT, OnMiss.SERVE_LATE)
+    fair_share: int = 1
+    priority: Priority = Priority.STANDARD
+    queue: QueueBounds = QueueBounds()
+    scaling: Scaling = Scaling()
+    idempotent: bool = False
+    cancel_on_disconnect: bool = False
+    progress_deadline_us: int = 600_000_000
+
+
+class Function(Struct, frozen=True, kw_only=True):
+    """One GpuFunction as applied."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    spec: FunctionSpec
+    revision: str
+    """Hash of the fields that shape the process or pod (10 hex digits)."""
+    origin: str = ""
+    """Where it came from, for messages: the file in embedded mode."""
+    work_dir: str | None = None
+    """Embedded: the folder of its file, the working directory of its processes."""
+    warnings: tuple[str, ...] = ()
+    """Fields that are accepted but do not act in this mode, one sentence each."""
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`: the name of its flow everywhere."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def primary(self) -> Variant:
+        """The variant that requests go to first."""
+        return Variant.GPU if self.spec.gpu else Variant.CPU
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """Its variants, the primary first."""
+        if not self.spec.gpu:
+            return (Variant.CPU,)
+        return (Variant.GPU, Variant.CPU) if self.spec.cpu_variant else (Variant.GPU,)
+
+    def container_of(self, variant: Variant) -> ContainerSpec:
+        """The container to run for a variant."""
+        if variant is Variant.CPU and self.spec.cpu_variant is not None:
+            return self.spec.cpu_variant.container
+        return self.spec.container
+
+    def concurrency_of(self, variant: Variant) -> int:
+        """Requests that one replica of the variant takes at once."""
+        if variant is Variant.CPU and self.spec.cpu_variant is not None:
+            return self.spec.cpu_variant.concurrency
+        return self.spec.scaling.concurrency
+
+    def max_replicas_of(self, variant: Variant) -> int:
+        """Upper bound of replicas of the variant."""
+        if variant is Variant.CPU and self.spec.cpu_variant is not None and self.spec.gpu:
+            return self.spec.cpu_variant.max_replicas
+        return self.spec.scaling.max_replicas
+
+    def min_replicas_of(self, variant: Variant) -> int:
+        """Lower bound of replicas of the variant; a CPU variant beside a GPU one has none."""
+        return self.spec.scaling.min_replicas if variant is self.primary else 0
+
+    def objective_us(self, slo_class: str | None) -> int | None:
+        """The latency objective of a class (None: the default class), or None for an unknown class."""
+        return self.spec.slo.latency_us if slo_class is None else self.spec.slo.classes.get(slo_class)
+
+    def wakes(self, path: str) -> bool:
+        """Whether a request for `path` (prefix stripped) may wake the function and enter its profile."""
+        return not any(
+            path.startswith(pattern[:-1]) if pattern.endswith("*") else path == pattern
+            for pattern in self.spec.container.no_wake_paths
+        )

@@ -1,0 +1,29 @@
+"""A request as the queueing policies see it. All times are microseconds on the agent's clock."""
+
+from msgspec import Struct
+
+from stoker.model.function import Priority, Variant
+
+
+class QueuedRequest(Struct, kw_only=True):
+    """One admitted request that waits for a slot."""
+
+    id: str
+    flow: str
+    """Key of its function, `namespace/name`: the flow that it queues in."""
+    variant: Variant
+    arrival_us: int
+    """When it came to the agent first; kept when it is pushed again."""
+    objective_us: int
+    """Absolute deadline by the objective. Orders; never kills."""
+    timeout_us: int
+    """Absolute hard cut: it is dropped when this passes before its dispatch."""
+    predicted_exec_us: int
+    """Predicted execution time (a mean, or the prior of an unknown function)."""
+    priority: Priority = Priority.STANDARD
+    cold: bool = False
+
+    @property
+    def latest_start_us(self) -> int:
+        """The last instant at which a dispatch still meets the objective: slack = this - now."""
+        return self.objective_us - self.predicted_exec_us

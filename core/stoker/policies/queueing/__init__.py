@@ -1,0 +1,1 @@
+"""Queueing policies of a device agent."""

@@ -1,0 +1,73 @@
+"""What a queueing policy is: one object per agent that says which request runs next on a free slot.
+
+The agent and the simulator drive the same object through this interface only. A policy never reads a
+clock: `now_us` is an argument, in integer microseconds (floats would break replay).
+"""
+
+from collections.abc import Collection, Iterable
+from typing import ClassVar, Protocol
+
+from msgspec import Struct
+
+from stoker.model.request import QueuedRequest
+
+
+class Guarantees(Struct, frozen=True, kw_only=True):
+    """What a policy declares; the conformance suite tests each, and finds a witness for each that is False."""
+
+    starvation_free: bool
+    """Every queued request is popped in the end, whatever arrives after it, while slots come free."""
+    work_conserving: bool
+    """pop() never returns None while a request of an eligible flow is queued."""
+    weight_respecting: bool
+    """Service follows set_weights()."""
+    order: str
+    """The order of eligible requests in words, as in `arrival` or `objective deadline`."""
+
+
+class SlotView(Struct, frozen=True):
+    """A free slot: its device, and which flows could use it now."""
+
+    device_id: str
+    eligible: Collection[str]
+    """Flows that have a live replica with free concurrency on the device. A live view: read, never kept."""
+
+
+class QueuePolicy(Protocol):
+    """See the module. Every request that was pushed leaves by exactly one of pop, cancel, drop_expired, export."""
+
+    name: ClassVar[str]
+    guarantees: ClassVar[Guarantees]
+
+    def push(self, request: QueuedRequest) -> None:
+        """Queue a request. Pushing again after a failed dispatch keeps `arrival_us`."""
+
+    def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None:
+        """Take the request that runs next on the slot; None when no eligible flow has one."""
+
+    def done(self, request: QueuedRequest, actual_us: int) -> None:
+        """A popped request ended (well, failed or cancelled) after `actual_us` on its slot."""
+
+    def cancel(self, request_id: str) -> QueuedRequest | None:
+        """Take a queued request out; None when it is not queued (any more)."""
+
+    def drop_expired(self, now_us: int) -> list[QueuedRequest]:
+        """Take out all requests whose `timeout_us` is at or before now."""
+
+    def next_expiry_us(self) -> int | None:
+        """The earliest `timeout_us` of what is queued: when drop_expired() is due; None when empty."""
+
+    def set_weights(self, weights: dict[str, int]) -> None:
+        """Fair shares by flow; flows not named have weight 1. Policies without fairness ignore it."""
+
+    def export(self) -> list[QueuedRequest]:
+        """Take everything out, in the order of arrival: what the next policy gets pushed."""
+
+    def queued(self, flow: str | None = None) -> int:
+        """How many requests are queued, of one flow or in all."""
+
+    def work_ahead_us(self, request: QueuedRequest, flows: Collection[str]) -> int:
+        """Predicted execution time of the queued requests of `flows` that would run before `request` (not queued)."""
+
+    def schedule(self, now_us: int) -> Iterable[QueuedRequest]:
+        """What is queued, in the order in which it would be popped if every flow were eligible; changes nothing."""

@@ -1,0 +1,92 @@
+"""The one closed list of reasons: metric label, condition reason, and `reason` in the HTTP answer.
+
+A refusal is a value that carries one of these. Nothing outside this module may invent a reason; a new
+case is a new member here, with its HTTP status and its sentence.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a request was not served, or why a function is in the state that it is in."""
+
+    # Refusals and failures of a request (DESIGN 5, "Answers").
+    QUEUE_FULL = "QueueFull"
+    PREDICTED_MISS = "PredictedMiss"
+    HOLD_FULL = "HoldFull"
+    NO_FITTING_DEVICE = "NoFittingDevice"
+    SCALED_TO_ZERO = "ScaledToZero"
+    CONTROL_PLANE_UNAVAILABLE = "ControlPlaneUnavailable"
+    TIMEOUT = "Timeout"
+    REPLICA_FAILED = "ReplicaFailed"
+    BAD_REPLICA_ANSWER = "BadReplicaAnswer"
+    BODY_TOO_SLOW = "BodyTooSlow"
+    FUNCTION_NOT_FOUND = "FunctionNotFound"
+    MALFORMED_REQUEST = "MalformedRequest"
+    UNKNOWN_CLASS = "UnknownClass"
+    BODY_TOO_LARGE = "BodyTooLarge"
+    HEADERS_TOO_LARGE = "HeadersTooLarge"
+    MISDIRECTED = "Misdirected"
+    CLIENT_GONE = "ClientGone"
+    NO_REPLICA = "NoReplica"  # agent to gateway only: the last live replica went before dispatch
+    DRAINING = "Draining"
+
+    # Conditions of a function (DESIGN 3, kstatus).
+    READY = "Ready"
+    WAITING_FOR_GPU = "WaitingForGpu"
+    INITIALISING = "Initialising"
+    START_FAILED = "StartFailed"
+    START_TIMEOUT = "StartTimeout"
+    CRASH_LOOP = "CrashLoop"
+    REPLICA_HUNG = "ReplicaHung"
+    MEMORY_EXCEEDED = "MemoryExceeded"
+    ROLLOUT_FAILED = "RolloutFailed"
+    ROLLING_OUT = "RollingOut"
+    DELETING = "Deleting"
+
+    # Why a replica is drained (event log, `explain`).
+    IDLE = "Idle"
+    GIVES_WAY = "GivesWay"
+    QUANTUM_OVER = "QuantumOver"
+    REVISION_REPLACED = "RevisionReplaced"
+    SCALED_DOWN = "ScaledDown"
+    SHUTDOWN = "Shutdown"
+
+
+HTTP_STATUS: dict[Reason, int] = {
+    Reason.QUEUE_FULL: 429,
+    Reason.PREDICTED_MISS: 429,
+    Reason.HOLD_FULL: 503,
+    Reason.NO_FITTING_DEVICE: 503,
+    Reason.SCALED_TO_ZERO: 503,
+    Reason.CONTROL_PLANE_UNAVAILABLE: 503,
+    Reason.NO_REPLICA: 503,
+    Reason.DRAINING: 503,
+    Reason.TIMEOUT: 504,
+    Reason.REPLICA_FAILED: 502,
+    Reason.BAD_REPLICA_ANSWER: 502,
+    Reason.BODY_TOO_SLOW: 408,
+    Reason.FUNCTION_NOT_FOUND: 404,
+    Reason.MALFORMED_REQUEST: 400,
+    Reason.UNKNOWN_CLASS: 400,
+    Reason.BODY_TOO_LARGE: 413,
+    Reason.HEADERS_TOO_LARGE: 431,
+    Reason.MISDIRECTED: 421,
+    Reason.CLIENT_GONE: 499,
+}
+"""The status of the HTTP answer for each reason that a request can end with."""
+
+RETRYABLE: frozenset[Reason] = frozenset(
+    reason for reason, status in HTTP_STATUS.items() if status in (429, 503)
+)
+"""Reasons whose answers carry Retry-After (429: capacity is contended; 503: no capacity now)."""
+
+
+class Outcome(StrEnum):
+    """The terminal outcome of a request: exactly one each (`Stoker-Outcome`)."""
+
+    SERVED = "served"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    FAILED = "failed"
+    UNKNOWN = "unknown"  # the connection was lost after dispatch: the work may have been done

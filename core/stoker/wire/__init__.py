@@ -1,0 +1,1 @@
+"""Forms that cross a process boundary: the CRDs, and what gateway and agent say to each other."""
