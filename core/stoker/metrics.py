@@ -31,16 +31,22 @@ _FUNCTION = ("namespace", "function")
 _VARIANT = ("namespace", "function", "variant")
 
 REQUESTS = MetricSpec(
-    "stoker_requests_total", Kind.COUNTER,
+    "stoker_requests_total",
+    Kind.COUNTER,
     "Requests that ended, by outcome and reason (empty reason: served).",
     (*_FUNCTION, "variant", "outcome", "reason"),
 )
 ON_TIME = MetricSpec(
-    "stoker_requests_on_time_total", Kind.COUNTER, "Requests answered within slo.latency, whether cold or warm.", _FUNCTION
+    "stoker_requests_on_time_total",
+    Kind.COUNTER,
+    "Requests answered within slo.latency, whether cold or warm.",
+    _FUNCTION,
 )
 LATE = MetricSpec(
-    "stoker_requests_late_total", Kind.COUNTER,
-    "Requests served after slo.latency. cold=true: no warm replica was found at arrival.", (*_FUNCTION, "cold"),
+    "stoker_requests_late_total",
+    Kind.COUNTER,
+    "Requests served after slo.latency. cold=true: no warm replica was found at arrival.",
+    (*_FUNCTION, "cold"),
 )
 COLD_ON_TIME = MetricSpec(
     "stoker_cold_requests_on_time_total", Kind.COUNTER, "Cold requests answered within slo.coldLatency.", _FUNCTION
@@ -49,17 +55,32 @@ COLD_REQUESTS = MetricSpec(
     "stoker_cold_requests_total", Kind.COUNTER, "Requests that found no warm replica at arrival.", _FUNCTION
 )
 REQUEST_SECONDS = MetricSpec(
-    "stoker_request_duration_seconds", Kind.HISTOGRAM, "Arrival at the gateway to the last byte of the answer.",
-    _FUNCTION, LATENCY_BUCKETS_S,
+    "stoker_request_duration_seconds",
+    Kind.HISTOGRAM,
+    "Arrival at the gateway to the last byte of the answer.",
+    _FUNCTION,
+    LATENCY_BUCKETS_S,
 )
 QUEUE_SECONDS = MetricSpec(
-    "stoker_request_queue_seconds", Kind.HISTOGRAM, "Time queued at an agent before dispatch.", _FUNCTION, LATENCY_BUCKETS_S
+    "stoker_request_queue_seconds",
+    Kind.HISTOGRAM,
+    "Time queued at an agent before dispatch.",
+    _FUNCTION,
+    LATENCY_BUCKETS_S,
 )
 HELD_SECONDS = MetricSpec(
-    "stoker_request_held_seconds", Kind.HISTOGRAM, "Time held in a gateway for a warm replica.", _FUNCTION, LATENCY_BUCKETS_S
+    "stoker_request_held_seconds",
+    Kind.HISTOGRAM,
+    "Time held in a gateway for a warm replica.",
+    _FUNCTION,
+    LATENCY_BUCKETS_S,
 )
 EXEC_SECONDS = MetricSpec(
-    "stoker_request_exec_seconds", Kind.HISTOGRAM, "Dispatch to the end of the replica's answer.", _VARIANT, LATENCY_BUCKETS_S
+    "stoker_request_exec_seconds",
+    Kind.HISTOGRAM,
+    "Dispatch to the end of the replica's answer.",
+    _VARIANT,
+    LATENCY_BUCKETS_S,
 )
 HELD = MetricSpec("stoker_requests_held", Kind.GAUGE, "Requests held in a gateway now.", _FUNCTION)
 QUEUED = MetricSpec("stoker_requests_queued", Kind.GAUGE, "Requests queued at the agent now.", _FUNCTION)

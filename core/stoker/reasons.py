@@ -76,9 +76,7 @@ HTTP_STATUS: dict[Reason, int] = {
 }
 """The status of the HTTP answer for each reason that a request can end with."""
 
-RETRYABLE: frozenset[Reason] = frozenset(
-    reason for reason, status in HTTP_STATUS.items() if status in (429, 503)
-)
+RETRYABLE: frozenset[Reason] = frozenset(reason for reason, status in HTTP_STATUS.items() if status in (429, 503))
 """Reasons whose answers carry Retry-After (429: capacity is contended; 503: no capacity now)."""
 
 

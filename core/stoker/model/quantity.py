@@ -28,7 +28,9 @@ def parse_memory_mib(text: str, path: str = "") -> int:
     """`4Gi` -> 4096; part MiB round up. Raises InvalidObject naming `path` for anything else."""
     match = _MEMORY.match(text)
     if match is None:
-        raise InvalidObject(path, f"{text!r} is not an amount of memory; write a number and Mi, Gi, Ti, M, G or T, as in 4Gi")
+        raise InvalidObject(
+            path, f"{text!r} is not an amount of memory; write a number and Mi, Gi, Ti, M, G or T, as in 4Gi"
+        )
     return -(-int(match[1]) * _UNIT_BYTES[match[2]] // 2**20)
 
 

@@ -1,0 +1,1 @@
+"""The node agent: device truth, reservations, request queues per device, dispatch."""
