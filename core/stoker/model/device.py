@@ -61,9 +61,9 @@ def fits(device: Device, held: tuple[Reservation, ...], memory_mib: int, millico
     """Whether one more reservation keeps every promise on `device`; `held` are those on it now."""
     if not device.healthy:
         return False
-    if device.kind is DeviceKind.GPU and held:
-        if sharing is Sharing.EXCLUSIVE or any(r.sharing is Sharing.EXCLUSIVE for r in held):
-            return False
+    wants_alone = sharing is Sharing.EXCLUSIVE or any(r.sharing is Sharing.EXCLUSIVE for r in held)
+    if device.kind is DeviceKind.GPU and held and wants_alone:
+        return False
     return (
         sum(r.memory_mib for r in held) + memory_mib <= device.memory_mib
         and sum(r.millicores for r in held) + millicores <= device.millicores

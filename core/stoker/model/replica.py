@@ -21,7 +21,8 @@ class ReplicaSpec(Struct, frozen=True, kw_only=True):
     """What identifies a replica and what it holds."""
 
     id: str
-    """`namespace/function-revision-ordinal`, CPU variants with `-cpu` before the ordinal (stoker.names)."""
+    """`namespace/function-revision-ordinal`; the CPU variant beside a GPU one has `-cpu` before the ordinal
+    (stoker.names)."""
     function: str
     """Key of its function, `namespace/name`."""
     variant: Variant

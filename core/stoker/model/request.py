@@ -10,7 +10,8 @@ class QueuedRequest(Struct, kw_only=True):
 
     id: str
     flow: str
-    """Key of its function, `namespace/name`: the flow that it queues in."""
+    """The flow that it queues in (stoker.names.flow_of): `namespace/name`, or `namespace/name:cpu` for the CPU variant
+    beside a GPU one, since only a slot where a replica of its variant lives can run it."""
     variant: Variant
     arrival_us: int
     """When it came to the agent first; kept when it is pushed again."""

@@ -5,7 +5,7 @@ clock: `now_us` is an argument, in integer microseconds (floats would break repl
 """
 
 from collections.abc import Collection, Iterable
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -36,8 +36,13 @@ class SlotView(Struct, frozen=True):
 class QueuePolicy(Protocol):
     """See the module. Every request that was pushed leaves by exactly one of pop, cancel, drop_expired, export."""
 
-    name: ClassVar[str]
-    guarantees: ClassVar[Guarantees]
+    @property
+    def name(self) -> str:
+        """As a user writes it in a GpuPolicy. Class variables of the policies; ServeLate gives the wrapped one's."""
+
+    @property
+    def guarantees(self) -> Guarantees:
+        """What the conformance suite holds it to."""
 
     def push(self, request: QueuedRequest) -> None:
         """Queue a request. Pushing again after a failed dispatch keeps `arrival_us`."""

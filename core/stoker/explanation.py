@@ -1,0 +1,183 @@
+"""The text of `stoker explain`: what became of a request and why, for the person who sent it.
+
+One headline, one line on where the time went, the timeline, and a hint where something can be done. It reads a
+RequestRecord and nothing else. Clients write paths and replicas write details, so no character of theirs reaches a
+terminal as a control character.
+"""
+
+from collections.abc import Iterator
+
+from stoker.decisions import RequestRecord
+from stoker.model.quantity import format_duration
+from stoker.reasons import Outcome, Reason
+
+_TEXT_MAX = 300
+"""Characters of a foreign text that are shown."""
+
+_WHY: dict[Reason, str] = {
+    Reason.QUEUE_FULL: "as many requests of the function as its queue allows were waiting already",
+    Reason.PREDICTED_MISS: "it could not have met its objective",
+    Reason.HOLD_FULL: "the gateway holds as many waiting requests, over all functions, as it may",
+    Reason.NO_FITTING_DEVICE: "no device of this platform can ever hold a replica of the function",
+    Reason.SCALED_TO_ZERO: "the function is at zero, and this path does not wake it (noWakePaths)",
+    Reason.CONTROL_PLANE_UNAVAILABLE: "the gateway had no connection to what starts replicas",
+    Reason.TIMEOUT: "its timeout passed",
+    Reason.REPLICA_FAILED: "the replica that ran it ended or closed the connection",
+    Reason.BAD_REPLICA_ANSWER: "the replica answered with something that is not HTTP",
+    Reason.BODY_TOO_SLOW: "its body came too slowly",
+    Reason.FUNCTION_NOT_FOUND: "there is no such function",
+    Reason.MALFORMED_REQUEST: "it is not valid HTTP",
+    Reason.UNKNOWN_CLASS: "the function has no class of the name given in Stoker-Class",
+    Reason.BODY_TOO_LARGE: "its body is larger than the gateway takes",
+    Reason.HEADERS_TOO_LARGE: "its headers are larger than the gateway takes",
+    Reason.MISDIRECTED: "the host name does not say the namespace",
+    Reason.CLIENT_GONE: "the client closed the connection first",
+    Reason.NO_REPLICA: "the last replica of the function went before the request could run",
+    Reason.DRAINING: "the platform was shutting down",
+}
+"""By each reason that a request can end with."""
+
+_HINT: dict[Reason, str] = {
+    Reason.QUEUE_FULL: "raise scaling.maxReplicas, or queue.maxRequests if clients can wait longer",
+    Reason.PREDICTED_MISS: (
+        "raise slo.latency or scaling.maxReplicas, add a cpuVariant, or add ServeLate to onPredictedMiss"
+    ),
+    Reason.HOLD_FULL: "keep replicas of the busiest functions warm (scaling.minReplicas)",
+    Reason.NO_FITTING_DEVICE: "lower gpu.memory or widen gpu.products; `stoker doctor` lists the devices",
+    Reason.SCALED_TO_ZERO: "send a request to another path, or set scaling.minReplicas to 1",
+    Reason.TIMEOUT: "raise timeout (or Stoker-Deadline-Ms), or keep a replica warm (scaling.minReplicas)",
+    Reason.REPLICA_FAILED: "read the replica's last lines of output in the log of the platform",
+    Reason.BAD_REPLICA_ANSWER: "check that container.port is the port of an HTTP/1.1 server",
+    Reason.BODY_TOO_SLOW: "send the body faster; a request holds a slot while its body comes",
+    Reason.FUNCTION_NOT_FOUND: "check the namespace and the name in the URL; `stoker top` lists the functions",
+    Reason.UNKNOWN_CLASS: "name the class under slo.classes, or leave Stoker-Class out",
+    Reason.MISDIRECTED: "call the URL NAMESPACE/FUNCTION in full",
+}
+"""What the reader can do, where there is something."""
+
+
+def explain(record: RequestRecord) -> str:
+    """A few lines without a trailing newline."""
+    about = (f"{record.method} {record.path}".strip(), record.function, record.arrived_at)
+    lines = [f"Request {_clean(record.id)}: {', '.join(_clean(part) for part in about if part)}", _headline(record)]
+    if record.detail:
+        lines.append(f"Detail: {_clean(record.detail)}")
+    if phases := _phases(record):
+        lines.append(phases)
+    lines += _timeline(record)
+    if hint := _hint(record):
+        lines.append(f"Hint: {hint}.")
+    return "\n".join(lines)
+
+
+def _headline(record: RequestRecord) -> str:
+    after = "" if record.total_us is None else f" after {format_duration(record.total_us)}"
+    match record.outcome:
+        case Outcome.SERVED:
+            return _served(record)
+        case Outcome.REFUSED:
+            return f"Refused{_code(record)}: {_why(record)}.{_prediction(record)}"
+        case Outcome.EXPIRED:
+            return f"Expired{after}{_code(record)}: {_why(record)} {_where_it_expired(record)}."
+        case Outcome.FAILED:
+            return f"Failed{after}{_code(record)}: {_why(record)}."
+        case Outcome.UNKNOWN:
+            return (
+                f"Outcome unknown{_code(record)}: the connection was lost{after}, when the request had been dispatched."
+                " The work may have been done, so it was not tried again."
+            )
+        case None:
+            return "Not ended yet: it still waits or runs."
+
+
+def _served(record: RequestRecord) -> str:
+    where = _where(record)
+    after_start = " after a cold start" if record.cold else ""
+    if record.total_us is None:
+        return f"Served{after_start}{where}."
+    took = format_duration(record.total_us)
+    latency = format_duration(record.latency_us)
+    if record.on_time:
+        return f"Served on time{after_start}{where}: {took} of the {latency} allowed by slo.latency."
+    if record.cold:
+        miss = f"It counts as a miss of slo.latency ({latency})"
+        if record.total_us <= record.objective_us:
+            objective = format_duration(record.objective_us)
+            return f"Served after a cold start{where}: {took}, within the {objective} that a cold one may take. {miss}."
+        over = format_duration(record.total_us - record.objective_us)
+        return f"Served late after a cold start{where}: {took}, {over} more than a cold one may take. {miss}."
+    if record.on_time is None:
+        return f"Served{where} in {took}."
+    # The objective may bound the first byte, which the total time does not tell.
+    if record.total_us <= record.latency_us:
+        return f"Served late{where}: {took} in all."
+    over = format_duration(record.total_us - record.latency_us)
+    return f"Served late{where}: {took}, {over} over the {latency} allowed by slo.latency."
+
+
+def _where(record: RequestRecord) -> str:
+    if not record.device:
+        return ""
+    diverted = " (diverted to the CPU variant)" if record.diverted else ""
+    return f" on {_clean(record.device)}{diverted}"
+
+
+def _code(record: RequestRecord) -> str:
+    words = [*([str(record.status)] if record.status else []), *([record.reason.value] if record.reason else [])]
+    return f" ({' '.join(words)})" if words else ""
+
+
+def _why(record: RequestRecord) -> str:
+    return "no reason was recorded" if record.reason is None else _WHY.get(record.reason, record.reason.value)
+
+
+def _prediction(record: RequestRecord) -> str:
+    if record.predicted_finish_us is None:
+        return ""
+    estimated = " (an estimate from means)" if record.estimated else ""
+    return (
+        f" It would have ended after {format_duration(record.predicted_finish_us)}{estimated}"
+        f"; its objective was {format_duration(record.objective_us)}."
+    )
+
+
+def _where_it_expired(record: RequestRecord) -> str:
+    if record.exec_us is not None:
+        return "while it ran"
+    if record.queue_us is not None:
+        return "while it was queued for a busy replica"
+    if record.cold:
+        return "while it waited for a replica to start"
+    return "before it ran"
+
+
+def _phases(record: RequestRecord) -> str:
+    parts = (
+        ("waited for a warm replica", record.start_us),
+        ("queued", record.queue_us),
+        ("ran", record.exec_us),
+    )
+    said = [f"{what} {format_duration(us)}" for what, us in parts if us is not None]
+    return f"Time: {', '.join(said)}." if said else ""
+
+
+def _timeline(record: RequestRecord) -> Iterator[str]:
+    steps = sorted(record.steps, key=lambda step: step.at_us)
+    offsets = [f"+{format_duration(step.at_us)}" for step in steps]
+    width = max(map(len, offsets), default=0)
+    for offset, step in zip(offsets, steps, strict=True):
+        yield f"  {offset:>{width}}  {_clean(step.what)}"
+
+
+def _hint(record: RequestRecord) -> str:
+    hints = []
+    if record.retry_after_ms is not None:
+        hints.append(f"try again in {format_duration(record.retry_after_ms * 1000)}")
+    if record.reason in _HINT:
+        hints.append(_HINT[record.reason])
+    return "; or ".join(hints)
+
+
+def _clean(text: str) -> str:
+    shown = text if len(text) <= _TEXT_MAX else text[:_TEXT_MAX] + "..."
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)

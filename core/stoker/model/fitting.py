@@ -1,0 +1,41 @@
+"""Whether a function could ever run on the devices of an installation, were they all empty."""
+
+from collections.abc import Sequence
+
+from stoker.model.device import Device, DeviceKind
+from stoker.model.function import Function, Variant
+
+
+def fits_any(function: Function, devices: Sequence[Device]) -> str | None:
+    """Why no replica of the primary variant can ever be placed on `devices`, in one sentence; None where one can.
+
+    A CPU variant beside a GPU one is not judged: the function is served without it.
+    """
+    if function.primary is Variant.CPU:
+        return _fits_cores(function, devices)
+    if any(sum(device.satisfies(option) for device in devices) >= option.count for option in function.spec.gpu):
+        return None
+    gpus = [device for device in devices if device.kind is DeviceKind.GPU]
+    if not gpus:
+        return "needs a GPU and there is none here; simulate one with --gpus, or leave gpu out and keep cpuVariant"
+    wanted = " or ".join(
+        (f"{option.count} x " if option.count > 1 else "")
+        + f"{option.memory_mib} MiB"
+        + (f" on {' or '.join(option.products)}" if option.products else "")
+        for option in function.spec.gpu
+    )
+    present = ", ".join(dict.fromkeys(f"{gpu.product} with {gpu.memory_mib} MiB" for gpu in gpus))
+    return f"wants {wanted}, more than any GPU here can give ({len(gpus)} in all: {present})"
+
+
+def _fits_cores(function: Function, devices: Sequence[Device]) -> str | None:
+    container = function.container_of(Variant.CPU)
+    memory_mib = container.memory_mib or 0
+    cpus = [device for device in devices if device.kind is DeviceKind.CPU]
+    if any(cpu.millicores >= container.cpu_millis and cpu.memory_mib >= memory_mib for cpu in cpus):
+        return None
+    present = max((cpu.millicores for cpu in cpus), default=0)
+    return (
+        f"wants {container.cpu_millis} millicores and {memory_mib} MiB of host memory for a CPU replica, "
+        f"more than the {present} millicores and {max((cpu.memory_mib for cpu in cpus), default=0)} MiB here"
+    )

@@ -1,0 +1,189 @@
+"""What plan() reads, what it orders, and what it must remember between two plans. Values only.
+
+All times are microseconds on one monotonic clock. A pair is one (function key, variant): what is scaled.
+"""
+
+from msgspec import Struct
+
+from stoker.model.demand import Demand
+from stoker.model.device import Device, Reservation
+from stoker.model.function import Function, Sharing, Variant
+from stoker.model.replica import ReplicaSpec, ReplicaStatus
+from stoker.model.status import FunctionStatus
+from stoker.reasons import Reason
+
+Pair = tuple[str, Variant]
+
+
+class Start(Struct, frozen=True, kw_only=True, tag=True):
+    """Reserve and start one replica; `function` is the function as of the revision to start."""
+
+    spec: ReplicaSpec
+    reservations: tuple[Reservation, ...]
+    function: Function
+
+
+class Drain(Struct, frozen=True, kw_only=True, tag=True):
+    """Stop dispatch to a replica, let its in-flight requests end, then stop it."""
+
+    replica_id: str
+    reason: Reason
+    for_function: str | None = None
+    """The waiting function that gets its device."""
+
+
+class Stop(Struct, frozen=True, kw_only=True, tag=True):
+    """Stop a replica that is drained but that nobody is stopping."""
+
+    replica_id: str
+
+
+class Kill(Struct, frozen=True, kw_only=True, tag=True):
+    """End a replica at once: it is broken, what it has in flight fails."""
+
+    replica_id: str
+    reason: Reason
+    detail: str = ""
+
+
+Action = Start | Drain | Stop | Kill
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """A replica that ended without being asked to, or could not be started."""
+
+    function: str
+    variant: Variant
+    revision: str
+    replica_id: str
+    at_us: int
+    reason: Reason
+    detail: str
+    """One sentence, with the last lines of its output where there are any."""
+    warm_us: int | None = None
+    """How long it had been warm; None: it was never ready."""
+    amends: bool = False
+    """True: plan() killed it and has counted the failure; only the detail is new."""
+
+
+class BackOff(Struct, frozen=True, kw_only=True):
+    """Consecutive failures of one pair at one revision."""
+
+    revision: str
+    failures: int
+    not_before_us: int
+    reason: Reason
+    detail: str
+
+
+class FailedRevision(Struct, frozen=True, kw_only=True):
+    """A revision that was given up: not tried again until the spec's revision changes."""
+
+    revision: str
+    detail: str
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """Decayed replica-microseconds of a pair up to `at_us`, and the replicas that it has held since."""
+
+    value_us: float = 0.0
+    at_us: int = 0
+    held: int = 0
+
+
+class Credit(Struct, frozen=True, kw_only=True):
+    """What greedy-dual remembers of a pair: uses since it last had no replica, and the clock at its last use."""
+
+    frequency: int = 0
+    clock: float = 0.0
+    served: dict[str, tuple[int, int]] = {}
+    """Per live replica its start and its count of served requests, as last seen (ids are used again)."""
+
+
+class FunctionMemory(Struct, frozen=True, kw_only=True):
+    """What plan() remembers of one function."""
+
+    target: str = ""
+    """The spec's revision as last seen."""
+    last_ready: Function | None = None
+    """The function as of the last revision whose primary variant became ready: what a roll-back returns to."""
+    trying_since_us: int | None = None
+    """First start of an update that is not ready yet; progressDeadline counts from here (waiting for a GPU is
+    not the revision's fault)."""
+    failed: FailedRevision | None = None
+    back_off: dict[Variant, BackOff] = {}
+    waiting_since_us: dict[Variant, int] = {}
+    """Since when a variant has had demand, no replica, and no device to start one on."""
+    usage: dict[Variant, Usage] = {}
+    credit: dict[Variant, Credit] = {}
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """Devices that are being freed for one waiting pair; nobody else gets them until it starts or stops wanting."""
+
+    function: str
+    variant: Variant
+    devices: tuple[str, ...]
+    memory_mib: int
+    millicores: int
+    sharing: Sharing
+
+
+class PlanMemory(Struct, frozen=True, kw_only=True):
+    """All that plan() remembers. Losing it costs fairness and a roll-back target, never correctness."""
+
+    functions: dict[str, FunctionMemory] = {}
+    claims: tuple[Claim, ...] = ()
+    clocks: dict[Variant, float] = {}
+    """Greedy-dual clock per variant: the value of the last victim."""
+
+
+class Observed(Struct, frozen=True, kw_only=True):
+    """The world as seen at one instant."""
+
+    functions: dict[str, Function]
+    devices: tuple[Device, ...]
+    reservations: tuple[Reservation, ...] = ()
+    replicas: tuple[ReplicaStatus, ...] = ()
+    demand: Demand = {}
+    queued: dict[str, dict[Variant, int]] = {}
+    start_us: dict[str, dict[Variant, int]] = {}
+    """Measured start-up by pair, cold to warm; a pair without an entry was never measured."""
+    failures: tuple[Failure, ...] = ()
+    """Failures since the last plan."""
+    leaving: frozenset[str] = frozenset()
+    """Ids of replicas that are being drained or stopped by somebody; also ids that may not be used again yet."""
+    killed: frozenset[str] = frozenset()
+    """Those of `leaving` that are being killed."""
+    memory: PlanMemory = PlanMemory()
+
+
+class PlanParams(Struct, frozen=True, kw_only=True):
+    """Constants of the platform, not of a function."""
+
+    allocation: str = "greedy-dual"
+    quantum_us: int = 10_000_000
+    """Turn under constant backlog (DESIGN 4)."""
+    start_prior_us: int = 5_000_000
+    """Assumed start-up of a function that never started, where a value is needed."""
+    usage_memory_us: int = 120_000_000
+    """Time constant of the exponential decay of replica-seconds."""
+    back_off_us: int = 500_000
+    back_off_max_us: int = 30_000_000
+    healthy_us: int = 60_000_000
+    """A replica that was warm this long wipes the record of failures."""
+    max_crashes: int = 3
+    """Failed starts of an update before it is given up."""
+    wake_us: int = 1_000_000
+    """Least time that a wake counts, also with a keep-alive of zero."""
+    resync_us: int = 1_000_000
+    """Longest time between two plans while anything runs or waits."""
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What to do now, in order, and when to plan again at the latest."""
+
+    actions: tuple[Action, ...]
+    statuses: dict[str, FunctionStatus]
+    memory: PlanMemory
+    next_due_us: int

@@ -1,0 +1,63 @@
+"""Ids by an instant at which each is due: the earliest one, and all that are due at a given now.
+
+Used for expiries and for slack that turns negative. Removal is lazy (an entry whose token is not the live one
+is garbage), and garbage never exceeds what is live by more than a constant, so memory stays bounded whatever
+is added and discarded. It knows nothing of requests, flows or policies, and reads no clock.
+"""
+
+from heapq import heapify, heappop, heappush
+
+_SPARE = 64
+"""Garbage entries that are never worth a rebuild."""
+
+
+class DueHeap:
+    """A set of ids, each with one due instant. add, discard and each id of pop_due are O(log n) amortised."""
+
+    __slots__ = ("_heap", "_live", "_token")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, str]] = []
+        self._live: dict[str, int] = {}
+        self._token = 0
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def add(self, due_us: int, item: str) -> None:
+        """Add an id; one that is there already gets the new instant."""
+        self._token += 1
+        self._live[item] = self._token
+        heappush(self._heap, (due_us, self._token, item))
+        self._compact()
+
+    def discard(self, item: str) -> None:
+        """Take an id out; nothing happens when it is not there."""
+        if self._live.pop(item, None) is not None:
+            self._compact()
+
+    def next_due_us(self) -> int | None:
+        """The earliest instant; None when empty."""
+        while self._heap and self._live.get(self._heap[0][2]) != self._heap[0][1]:
+            heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def pop_due(self, now_us: int) -> list[str]:
+        """Take out all ids that are due at or before now, the earliest first, ties in the order of add."""
+        due: list[str] = []
+        while self._heap and self._heap[0][0] <= now_us:
+            _, token, item = heappop(self._heap)
+            if self._live.get(item) == token:
+                del self._live[item]
+                due.append(item)
+        return due
+
+    def clear(self) -> None:
+        """Take everything out."""
+        self._heap.clear()
+        self._live.clear()
+
+    def _compact(self) -> None:
+        if len(self._heap) > 2 * len(self._live) + _SPARE:
+            self._heap = [entry for entry in self._heap if self._live.get(entry[2]) == entry[1]]
+            heapify(self._heap)

@@ -1,0 +1,153 @@
+"""ServeLate: the one wrapper that keeps requests that are late already from making others late.
+
+A request whose slack has turned negative misses its objective whenever it runs. It leaves the wrapped policy for
+a queue that is served by arrival, and only on slots that no on-time request could use (DESIGN section 3). The
+wrapper is a QueuePolicy itself and knows the wrapped one by that interface only.
+"""
+
+from collections.abc import Collection, Iterator
+
+from stoker.errors import StokerError
+from stoker.model.request import QueuedRequest
+from stoker.policies.queueing.due_heap import DueHeap
+from stoker.policies.queueing.interface import Guarantees, QueuePolicy, SlotView
+from stoker.policies.queueing.ordered_flows import OrderedFlows, Rank
+
+
+class _LateOrder(OrderedFlows):
+    """By arrival; equal arrivals by id, so that schedule() can tell the order without moving anything."""
+
+    def rank(self, request: QueuedRequest) -> Rank:
+        return _late_rank(request)
+
+
+def _late_rank(request: QueuedRequest) -> Rank:
+    return (request.arrival_us, request.id)
+
+
+class ServeLate:
+    """`inner` for what can still be on time, arrival order behind it for what cannot.
+
+    A request is late from the first instant after its `latest_start_us`, and stays late: now_us never goes back.
+    """
+
+    def __init__(self, inner: QueuePolicy) -> None:
+        self._inner = inner
+        self._late = _LateOrder()
+        self._turning = DueHeap()
+        """What `inner` holds, by latest start."""
+        self._on_time_us: dict[str, int] = {}
+        """Predicted execution time of what `inner` holds, by flow."""
+        self._late_running: set[str] = set()
+        self._now_us = 0
+
+    @property
+    def name(self) -> str:
+        """The wrapped policy's: users choose by it."""
+        return self._inner.name
+
+    @property
+    def guarantees(self) -> Guarantees:
+        """The wrapped policy's, but a late request may starve behind ever new on-time ones."""
+        inner = self._inner.guarantees
+        return Guarantees(
+            starvation_free=False,
+            work_conserving=inner.work_conserving,
+            weight_respecting=False,
+            order=f"{inner.order} while on time, then late ones by arrival",
+        )
+
+    def push(self, request: QueuedRequest) -> None:
+        if request.id in self._late:
+            raise StokerError(f"request {request.id} is queued already; give each request of an agent its own id")
+        self._inner.push(request)
+        self._turning.add(request.latest_start_us, request.id)
+        self._charge(request.flow, request.predicted_exec_us)
+        self._late_running.discard(request.id)
+
+    def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None:
+        self._turn_late(now_us)
+        request = self._inner.pop(slot, now_us)
+        if request is not None:
+            self._left_inner(request)
+            return request
+        request = self._late.pop(slot, now_us)
+        if request is not None:
+            self._late_running.add(request.id)
+        return request
+
+    def done(self, request: QueuedRequest, actual_us: int) -> None:
+        """Told to the wrapped policy, unless the request left it late: then it never popped it."""
+        if request.id in self._late_running:
+            self._late_running.remove(request.id)
+        else:
+            self._inner.done(request, actual_us)
+
+    def cancel(self, request_id: str) -> QueuedRequest | None:
+        request = self._inner.cancel(request_id)
+        if request is None:
+            return self._late.cancel(request_id)
+        self._left_inner(request)
+        return request
+
+    def drop_expired(self, now_us: int) -> list[QueuedRequest]:
+        expired = self._inner.drop_expired(now_us)
+        for request in expired:
+            self._left_inner(request)
+        return expired + self._late.drop_expired(now_us)
+
+    def next_expiry_us(self) -> int | None:
+        return min(
+            (due for due in (self._inner.next_expiry_us(), self._late.next_expiry_us()) if due is not None),
+            default=None,
+        )
+
+    def set_weights(self, weights: dict[str, int]) -> None:
+        self._inner.set_weights(weights)
+
+    def export(self) -> list[QueuedRequest]:
+        self._turning.clear()
+        self._on_time_us.clear()
+        return sorted(self._inner.export() + self._late.export(), key=lambda request: request.arrival_us)
+
+    def queued(self, flow: str | None = None) -> int:
+        return self._inner.queued(flow) + self._late.queued(flow)
+
+    def work_ahead_us(self, request: QueuedRequest, flows: Collection[str]) -> int:
+        """On-time work that runs before an on-time request; for a late one all on-time work and the earlier late one.
+
+        Now is taken as the latest instant that a call brought: of a request that has just come, its arrival.
+        """
+        self._turn_late(request.arrival_us)
+        if request.latest_start_us >= self._now_us:
+            return self._inner.work_ahead_us(request, flows)
+        on_time_us = sum(self._on_time_us.get(flow, 0) for flow in frozenset(flows))
+        return on_time_us + self._late.work_ahead_us(request, flows)
+
+    def schedule(self, now_us: int) -> Iterator[QueuedRequest]:
+        late = self._late.schedule(now_us)
+        for request in self._inner.schedule(now_us):
+            if request.latest_start_us >= now_us:
+                yield request
+            else:
+                late.append(request)
+        yield from sorted(late, key=_late_rank)
+
+    def _turn_late(self, now_us: int) -> None:
+        self._now_us = max(self._now_us, now_us)
+        for request_id in self._turning.pop_due(self._now_us - 1):
+            request = self._inner.cancel(request_id)
+            assert request is not None, f"{self.name} lost request {request_id}"
+            self._charge(request.flow, -request.predicted_exec_us)
+            self._late.push(request)
+
+    def _left_inner(self, request: QueuedRequest) -> None:
+        self._turning.discard(request.id)
+        self._charge(request.flow, -request.predicted_exec_us)
+
+    def _charge(self, flow: str, us: int) -> None:
+        total_us = self._on_time_us.get(flow, 0) + us
+        if total_us:
+            self._on_time_us[flow] = total_us
+        else:
+            self._on_time_us.pop(flow, None)

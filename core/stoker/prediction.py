@@ -1,0 +1,160 @@
+"""What the platform expects a run or a start-up to take: means over the last samples, and what they make of a queue.
+
+A first prediction: a mean without a calibrated margin, so every answer that leans on it says `estimated`. What was
+never measured is an explicit prior (`samples == 0`), never zero. The shells observe and ask; nothing here reads a
+clock, and times are whole microseconds.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from stoker.model.function import Function, Variant
+
+WINDOW = 64
+"""Samples that a mean is over: old ones leave, so that a change of the workload shows soon."""
+EXEC_PRIOR_CAP_US = 1_000_000
+START_PRIOR_CAP_US = 10_000_000
+
+
+class Estimate(Struct, frozen=True):
+    """A predicted duration, at least 1 us, and how many measurements stand behind it (0: a prior)."""
+
+    us: int
+    samples: int
+
+
+class _Window:
+    """The last WINDOW samples of one thing, and the mean that it had before they were cleared."""
+
+    __slots__ = ("carried_us", "samples", "total_us")
+
+    def __init__(self) -> None:
+        self.samples: deque[int] = deque(maxlen=WINDOW)
+        self.total_us = 0
+        self.carried_us: int | None = None
+
+    def observe(self, us: int) -> None:
+        us = max(1, us)
+        if len(self.samples) == WINDOW:
+            self.total_us -= self.samples[0]
+        self.samples.append(us)
+        self.total_us += us
+
+    def mean_us(self) -> int | None:
+        """The mean of the samples, else the one from before the last reset, else None."""
+        return self.total_us // len(self.samples) if self.samples else self.carried_us
+
+    def reset(self) -> None:
+        self.carried_us = self.mean_us()
+        self.samples.clear()
+        self.total_us = 0
+
+
+class _Profile:
+    """All windows of one function."""
+
+    __slots__ = ("execs", "starts")
+
+    def __init__(self) -> None:
+        self.execs: dict[Variant, dict[str, _Window]] = {}
+        self.starts: dict[Variant, _Window] = {}
+
+
+class Predictions:
+    """Execution times by (function, variant, product), start-up times by (function, variant).
+
+    One object that the agent writes and others read. Memory is bounded by the functions not forgotten: forget() one
+    after its last replica has gone, since an observation that comes later opens its profile again.
+    """
+
+    def __init__(self) -> None:
+        self._profiles: dict[str, _Profile] = {}
+
+    def observe_exec(self, key: str, variant: Variant, product: str, us: int) -> None:
+        """A request of function `key` ran for `us` on a device of `product`."""
+        self._profile(key).execs.setdefault(variant, {}).setdefault(product, _Window()).observe(us)
+
+    def observe_start(self, key: str, variant: Variant, us: int) -> None:
+        """A replica of function `key` took `us` from its start to ready."""
+        self._profile(key).starts.setdefault(variant, _Window()).observe(us)
+
+    def exec_us(self, function: Function, variant: Variant, product: str | None = None) -> Estimate:
+        """How long a run will take: on `product`, or on whatever it has run on (None).
+
+        A product that it never ran on takes the mean of the others as a prior; a function that never ran takes half
+        of its objective, at most 1 s.
+        """
+        profile = self._profiles.get(function.key)
+        windows = profile.execs.get(variant, {}) if profile else {}
+        window = windows.get(product) if product is not None else None
+        if window is not None and (mean_us := window.mean_us()) is not None:
+            return Estimate(mean_us, len(window.samples))
+        pooled = _pool(list(windows.values()))
+        if pooled is None:
+            return Estimate(max(1, min(function.spec.slo.latency_us // 2, EXEC_PRIOR_CAP_US)), 0)
+        return pooled if product is None else Estimate(pooled.us, 0)
+
+    def start_us(self, function: Function, variant: Variant) -> Estimate:
+        """How long a start-up will take, cold to warm. Never started: startupTimeout, at most 10 s."""
+        profile = self._profiles.get(function.key)
+        window = profile.starts.get(variant) if profile else None
+        if window is not None and (mean_us := window.mean_us()) is not None:
+            return Estimate(mean_us, len(window.samples))
+        timeout_us = function.container_of(variant).startup_timeout_us
+        return Estimate(max(1, min(timeout_us, START_PRIOR_CAP_US)), 0)
+
+    def reset(self, key: str) -> None:
+        """A new revision runs: measurements of the old one are its prior, and count as no samples."""
+        profile = self._profiles.get(key)
+        if profile is None:
+            return
+        execs = [window for by_product in profile.execs.values() for window in by_product.values()]
+        for window in (*execs, *profile.starts.values()):
+            window.reset()
+
+    def forget(self, key: str) -> None:
+        """The function was deleted; one made later under its name starts from the priors."""
+        self._profiles.pop(key, None)
+
+    def _profile(self, key: str) -> _Profile:
+        return self._profiles.setdefault(key, _Profile())
+
+
+def _pool(windows: Sequence[_Window]) -> Estimate | None:
+    """The mean over all samples of several windows; without samples, of the carried means."""
+    samples = sum(len(window.samples) for window in windows)
+    if samples:
+        return Estimate(sum(window.total_us for window in windows) // samples, samples)
+    carried = [window.carried_us for window in windows if window.carried_us is not None]
+    return Estimate(sum(carried) // len(carried), 0) if carried else None
+
+
+def predict_wait_us(running_remaining_us: Sequence[int], work_ahead_us: int, servers: int) -> int:
+    """How long until one of `servers` slots is free for a request that has `work_ahead_us` queued before it.
+
+    The queued work is poured over the slots like water, the soonest free one first, so a free slot means no wait
+    and one slot means remaining + work ahead. A run past its prediction counts as ending now. No slot counts as one:
+    the caller adds the start-up that will make it.
+    """
+    servers = max(1, servers)
+    busy_us = sorted(max(0, remaining) for remaining in running_remaining_us)
+    # More runs than slots (a replica is draining): the first ends free nothing.
+    free_us = [0] * (servers - len(busy_us)) + busy_us[max(0, len(busy_us) - servers) :]
+    poured_us = max(0, work_ahead_us)
+    level_us = free_us[0]
+    for filled in range(1, servers):
+        step_us = (free_us[filled] - level_us) * filled
+        if step_us >= poured_us:
+            return level_us - (-poured_us // filled)
+        poured_us -= step_us
+        level_us = free_us[filled]
+    return level_us - (-poured_us // servers)
+
+
+def predict_finish_us(
+    now_us: int, running_remaining_us: Sequence[int], work_ahead_us: int, servers: int, exec_us: int
+) -> int:
+    """When (on the clock of `now_us`) a request taken now would end: now + wait + its own run of `exec_us`."""
+    return now_us + predict_wait_us(running_remaining_us, work_ahead_us, servers) + exec_us

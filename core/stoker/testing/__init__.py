@@ -1,0 +1,1 @@
+"""What tests of Stoker, and of policies that others write for it, build their values with."""
