@@ -1,0 +1,92 @@
+"""Objects of many files into one set: who owns a name, what survives a bad edit, how generations count.
+
+Pure bookkeeping over stoker_cli.object_file: no file system, no time. Files come in the order in which they were named.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import Struct
+
+from stoker.model.function import Function
+from stoker.wire.crd import PolicyObject
+from stoker_cli.documents import ObjectError
+from stoker_cli.object_file import FileObjects, Key, Loaded
+
+
+class StoreSnapshot(Struct, frozen=True, kw_only=True):
+    """All valid objects now."""
+
+    functions: dict[str, Function] = {}
+    """By key, `namespace/name`."""
+    queueing: str | None = None
+    """From the GpuPolicy; None when there is none."""
+
+
+class ObjectTable:
+    """The current objects of all files."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, dict[Key, Loaded]] = {}
+        self._owners: dict[Key, str] = {}
+        self._told: set[tuple[Key, str]] = set()
+        self._generations: dict[str, Function] = {}
+
+    def put(self, file: str, loaded: FileObjects) -> None:
+        """A file was read. Its objects that are broken now stay as they were; so do missing ones if part is unread."""
+        before = self._files.get(file, {})
+        kept = {key: old for key, old in before.items() if key in loaded.broken or loaded.unread}
+        self._files[file] = {**kept, **loaded.objects}
+        self._told = {(key, name) for key, name in self._told if name != file}
+
+    def drop(self, file: str) -> None:
+        """A file is gone, and its objects with it."""
+        self._files.pop(file, None)
+        self._told = {(key, name) for key, name in self._told if name != file}
+
+    def resolve(self, order: Iterable[str]) -> tuple[StoreSnapshot, list[ObjectError]]:
+        """The set of objects, and an error for each newly refused duplicate. `order`: files, first wins."""
+        chosen: dict[Key, Loaded] = {}
+        errors: list[ObjectError] = []
+        for key, files in self._claims(order).items():
+            owner = self._owners.get(key)
+            if owner not in files:
+                owner = files[0]
+            self._owners[key] = owner
+            chosen[key] = self._files[owner][key]
+            for file in files:
+                if file == owner:
+                    self._told.discard((key, file))
+                elif (key, file) not in self._told:
+                    self._told.add((key, file))
+                    errors.append(_duplicate(key, self._files[file][key], file, owner))
+        self._owners = {key: owner for key, owner in self._owners.items() if key in chosen}
+        functions: dict[str, Function] = {}
+        queueing = None
+        for loaded in chosen.values():
+            if isinstance(loaded.value, PolicyObject):
+                queueing = loaded.value.queueing
+            else:
+                functions[loaded.value.key] = self._numbered(loaded.value)
+        return StoreSnapshot(functions=functions, queueing=queueing), errors
+
+    def _claims(self, order: Iterable[str]) -> dict[Key, list[str]]:
+        claims: dict[Key, list[str]] = {}
+        ordered = list(dict.fromkeys(order))
+        for file in (*ordered, *(file for file in self._files if file not in ordered)):
+            for key in self._files.get(file, {}):
+                claims.setdefault(key, []).append(file)
+        return claims
+
+    def _numbered(self, function: Function) -> Function:
+        """With its generation: one more than before for each change of its spec, also over a deletion."""
+        last = self._generations.get(function.key)
+        generation = 1 if last is None else last.generation + (last.spec != function.spec)
+        numbered = msgspec.structs.replace(function, generation=generation)
+        self._generations[function.key] = numbered
+        return numbered
+
+
+def _duplicate(key: Key, loser: Loaded, file: str, owner: str) -> ObjectError:
+    message = f"{key[1]!r} stands in {owner} already; that one stays"
+    return ObjectError(file=file, line=loser.line, path="metadata.name", message=message)

@@ -1,0 +1,76 @@
+"""What of a GpuFunction does not act in embedded mode yet, in sentences: so nothing is a silent no-op.
+
+Refused is what would make the function something else (a secret that is not there); warned about is what leaves it
+right but does not help yet.
+"""
+
+from msgspec import UNSET
+
+from stoker.errors import InvalidObject
+from stoker.model.function import Priority
+from stoker.wire import crd_types as wire
+
+
+def refuse(spec: wire.GpuFunctionSpec) -> None:
+    """Raise InvalidObject for what cannot be served without a cluster."""
+    if spec.container.protocol == "GRPC":
+        raise InvalidObject("spec.container.protocol", "GRPC is not served in embedded mode yet; use HTTP1")
+    variant = spec.cpu_variant
+    variant_env = () if variant is UNSET else variant.env or ()
+    for path, env in (("spec.container.env", spec.container.env or ()), ("spec.cpuVariant.env", variant_env)):
+        for index, item in enumerate(env):
+            if item.value_from is not UNSET:
+                raise InvalidObject(
+                    f"{path}[{index}].valueFrom",
+                    "there are no Secrets and ConfigMaps in embedded mode; give value instead",
+                )
+
+
+def warnings(spec: wire.GpuFunctionSpec) -> tuple[str, ...]:
+    """One sentence for each field that is accepted and does not act in embedded mode yet."""
+    container, scaling = spec.container, spec.scaling
+    of_container = {
+        "liveness": container.liveness,
+        "volumes": container.volumes,
+        "mounts": container.mounts,
+        "shm": container.shm,
+        "runAsUser": container.run_as_user,
+        "fsGroup": container.fs_group,
+        "imagePullSecrets": container.image_pull_secrets,
+        "serviceAccountName": container.service_account_name,
+        "metricsPort": container.metrics_port,
+    }
+    said = [
+        f"spec.container.{name} acts on Kubernetes only: here replicas are processes of this machine."
+        for name, value in of_container.items()
+        if value is not UNSET
+    ]
+    if container.image is not UNSET and container.command is not UNSET:
+        said.append("spec.container.image is not used here: the command runs as a process of this machine.")
+    if spec.cpu_variant is not UNSET and spec.cpu_variant.image is not UNSET:
+        said.append("spec.cpuVariant.image is not used here: the command runs as a process of this machine.")
+    gpu = spec.gpu
+    if gpu is not UNSET and (
+        gpu.resource_name is not UNSET or any(kind.resource_name is not UNSET for kind in gpu.any_of or ())
+    ):
+        said.append("spec.gpu.resourceName acts on Kubernetes only: here devices are found by memory and product.")
+    if spec.artifacts is not UNSET and spec.artifacts:
+        said.append("spec.artifacts is not fetched or mounted here yet: put the files where the command finds them.")
+    if spec.access != wire.Access():
+        said.append("spec.access does not act here yet: everyone who reaches the port may call the function.")
+    if spec.slo.max_cost_per_hour is not UNSET or spec.slo.max_cost_per_thousand_requests is not UNSET:
+        said.append("spec.slo.maxCostPerHour and maxCostPerThousandRequests do not act yet: nothing here has a price.")
+    if spec.rollout.canary_percent is not UNSET:
+        said.append("spec.rollout.canaryPercent does not act yet: a new revision that is ready gets all requests.")
+    if scaling.keep_alive.policy != "FixedTTL":
+        said.append(
+            f"spec.scaling.keepAlive.policy {scaling.keep_alive.policy} does not act yet: "
+            f"FixedTTL with ttl {scaling.keep_alive.ttl} does."
+        )
+    if scaling.pre_warm is not UNSET and scaling.pre_warm.policy != "None":
+        said.append("spec.scaling.preWarm does not act yet: use minReplicas to keep replicas warm.")
+    if spec.fair_share != 1:
+        said.append("spec.fairShare weighs turns on devices only: the queueing policies here know no weights yet.")
+    if spec.priority is not Priority.STANDARD:
+        said.append("spec.priority does not act yet: all requests are treated as Standard.")
+    return tuple(said)

@@ -1,0 +1,190 @@
+"""One verdict of the CRD (schema, defaults, list types, CEL) and of stoker.wire.crd on the same objects."""
+
+import copy
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stoker.errors import InvalidObject
+from stoker.model.quantity import CPU_PATTERN, DURATION_MAX_LENGTH, DURATION_PATTERN, MEMORY_PATTERN
+from stoker.wire.crd import decode_function, decode_policy
+from stoker_cli.documents import Document, read_documents
+from stoker_cli.structural import with_defaults
+from stoker_cli.validation import Validator
+
+pytestmark = pytest.mark.contract
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = Path(__file__).parent / "crd_examples"
+GOOD = sorted((EXAMPLES / "good").glob("*.yaml"))
+BAD = sorted((EXAMPLES / "bad").glob("*.yaml"))
+CRDS = {
+    name: yaml.safe_load((ROOT / "crds" / f"{name}.stoker.dev.yaml").read_text())
+    for name in ("gpufunctions", "gpupolicies")
+}
+SCHEMAS = {
+    crd["spec"]["names"]["kind"]: crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for crd in CRDS.values()
+}
+IN_EMBEDDED_ONLY = ("embedded mode",)
+
+
+def schema_verdict(document: Document) -> str:
+    _, errors = Validator.packaged().validate(document)
+    return str(errors[0]) if errors else ""
+
+
+def decode_verdict(value: Any) -> str:
+    """The decoder's own verdict on an object that nothing validated; what only embedded mode refuses is accepted."""
+    if not isinstance(value, dict) or value.get("kind") not in SCHEMAS:
+        return "not an object of Stoker"
+    defaulted = with_defaults(SCHEMAS[value["kind"]], value)
+    try:
+        decode_policy(defaulted) if value["kind"] == "GpuPolicy" else decode_function(defaulted)
+    except InvalidObject as error:
+        return "" if any(words in str(error) for words in IN_EMBEDDED_ONLY) else str(error)
+    return ""
+
+
+def documents_of(file: Path) -> list[Document]:
+    documents, _ = read_documents(file.read_bytes(), file.name)
+    return documents
+
+
+@pytest.mark.parametrize("file", GOOD, ids=lambda file: file.stem)
+def test_a_good_example_is_accepted_by_schema_and_decoder(file: Path) -> None:
+    documents, errors = read_documents(file.read_bytes(), file.name)
+    assert not errors
+    assert documents
+    for document in documents:
+        assert not schema_verdict(document)
+        assert not decode_verdict(document.value)
+
+
+@pytest.mark.parametrize("file", BAD, ids=lambda file: file.stem)
+def test_schema_and_decoder_agree_on_every_object_of_a_bad_example(file: Path) -> None:
+    for document in documents_of(file):
+        by_schema, by_decoder = schema_verdict(document), decode_verdict(document.value)
+        assert bool(by_schema) == bool(by_decoder), (by_schema, by_decoder)
+
+
+def test_the_bad_examples_are_refused_by_the_schema_where_they_say_so() -> None:
+    for file in BAD:
+        if b"# by: schema" in file.read_bytes():
+            assert any(schema_verdict(document) for document in documents_of(file)), file.name
+
+
+ODD: tuple[Any, ...] = (
+    None, True, False, -1, 0, 1, 1.5, 3, 10**7, "", "x", "1", "0", "0s", "5ms", "5ms\n", "-5ms", "9999999h", "99h",
+    "4Gi", "0Gi", "500m", "1.5", "a" * 5000, "a b", "A/b", "/x", "/x\n", "/x*", "Divert", "Cron", "GRPC", "Shared", [],
+    ["x"], ["x", "x"], [None], {}, {"x": 1}, {"name": "x"},
+)  # fmt: skip
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    yield path
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from places(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from places(item, (*path, index))
+
+
+def changed(value: Any, path: tuple[str | int, ...], new: Any) -> Any:
+    result = copy.deepcopy(value)
+    at = result
+    for step in path[:-1]:
+        at = at[step]
+    if new is ...:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = new
+    return result
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("file", GOOD, ids=lambda file: file.stem)
+def test_schema_and_decoder_agree_when_any_field_of_a_good_example_is_spoiled(file: Path) -> None:
+    seen: set[str] = set()
+    for document in documents_of(file):
+        for path in places(document.value):
+            # Metadata but the name is the API server's; the decoder does not judge it.
+            if not path or path[0] in ("status", "apiVersion", "kind") or (path[0] == "metadata" and len(path) < 2):
+                continue
+            if path[0] == "metadata" and path[1] != "name":
+                continue
+            for new in (*ODD, ...):
+                value = changed(document.value, path, new)
+                spoiled = Document(file=file.name, line=1, value=value, lines={})
+                by_schema, by_decoder = schema_verdict(spoiled), decode_verdict(value)
+                if bool(by_schema) != bool(by_decoder):
+                    seen.add(f"{path} = {str(new)[:30]!r}: schema {by_schema!r}, decoder {by_decoder!r}")
+    assert not seen
+
+
+def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path, schema
+    for name, part in schema.get("properties", {}).items():
+        yield from nodes(part, f"{path}.{name}".removeprefix("."))
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from nodes(schema["additionalProperties"], f"{path}.*")
+    if "items" in schema:
+        yield from nodes(schema["items"], f"{path}[]")
+
+
+ALL_NODES = [(kind, path, node) for kind, schema in SCHEMAS.items() for path, node in nodes(schema)]
+
+
+def test_every_text_list_and_map_of_the_schema_is_bounded() -> None:
+    for kind, path, node in ALL_NODES:
+        if path in ("apiVersion", "kind", "metadata"):
+            continue
+        where = f"{kind} {path}"
+        if node.get("type") == "string" and "enum" not in node:
+            assert "maxLength" in node, where
+        if node.get("type") == "array":
+            assert "maxItems" in node, where
+        if "additionalProperties" in node:
+            assert "maxProperties" in node, where
+
+
+def test_the_schema_is_structural_and_every_rule_has_a_message_and_a_field_that_is_there() -> None:
+    for kind, path, node in ALL_NODES:
+        where = f"{kind} {path}"
+        assert "type" in node or node.get("x-kubernetes-int-or-string"), where
+        assert not {"anyOf", "oneOf", "allOf", "not", "$ref", "uniqueItems"} & node.keys(), where
+        for key in node.get("x-kubernetes-list-map-keys", ()):
+            assert key in node["items"]["required"], where
+        for rule in node.get("x-kubernetes-validations", ()):
+            assert rule["message"], where
+            at = node
+            for step in rule.get("fieldPath", "").split(".")[1:]:
+                assert step in at["properties"], (where, rule)
+                at = at["properties"][step]
+
+
+def test_every_default_is_itself_valid_and_complete() -> None:
+    """An API server refuses a CRD whose default breaks a rule, and evaluates rules on the default as written."""
+    for kind, path, node in ALL_NODES:
+        if isinstance(node.get("default"), dict):
+            assert with_defaults(node, node["default"]) == node["default"], f"{kind} {path}"
+
+
+def test_the_patterns_of_quantities_are_those_of_the_model() -> None:
+    patterns = {node["pattern"] for _, _, node in ALL_NODES if "pattern" in node}
+    assert {DURATION_PATTERN, MEMORY_PATTERN, CPU_PATTERN} <= patterns
+    for _, path, node in ALL_NODES:
+        if node.get("pattern") == DURATION_PATTERN:
+            assert node["maxLength"] == DURATION_MAX_LENGTH, path
+
+
+def test_the_reference_page_names_every_field_of_the_spec() -> None:
+    page = (ROOT / "docs" / "reference" / "gpufunction.md").read_text()
+    documented = set(re.findall(r"^\| `([^`]+)`", page, re.MULTILINE))
+    written = {path for path, _ in nodes(SCHEMAS["GpuFunction"]["properties"]["spec"]) if path and path[-2:] != "[]"}
+    assert written - documented == set()
+    assert documented - written == set()

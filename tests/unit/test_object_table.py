@@ -1,0 +1,115 @@
+import pytest
+
+from stoker.model.function import Function
+from stoker_cli.object_file import FileObjects, load_objects
+from stoker_cli.object_table import ObjectTable
+from stoker_cli.validation import Validator
+
+pytestmark = pytest.mark.unit
+
+
+def text(name: str, latency: str = "1s") -> str:
+    return (
+        "---\napiVersion: stoker.dev/v1alpha1\nkind: GpuFunction\n"
+        f"metadata: {{name: {name}}}\n"
+        f"spec: {{container: {{command: [x]}}, gpu: {{memory: 1Gi}}, slo: {{latency: {latency}}}}}\n"
+    )
+
+
+POLICY = "---\napiVersion: stoker.dev/v1alpha1\nkind: GpuPolicy\nmetadata: {name: default}\nspec: {queueing: %s}\n"
+
+
+def load(source: str, file: str) -> FileObjects:
+    return load_objects(source.encode(), file, Validator.packaged())
+
+
+class Table(ObjectTable):
+    """Files a.yaml and b.yaml, and what the last resolve() said."""
+
+    def write(self, file: str, source: str) -> None:
+        self.put(file, load(source, file))
+
+    def now(self) -> tuple[dict[str, Function], list[str]]:
+        snapshot, errors = self.resolve(("a.yaml", "b.yaml"))
+        return snapshot.functions, [str(error) for error in errors]
+
+
+def test_a_bad_document_keeps_its_last_good_object_and_spares_the_others() -> None:
+    table = Table()
+    table.write("a.yaml", text("one") + text("two"))
+    before, _ = table.now()
+    table.write("a.yaml", text("one", "fast") + text("two", "2s"))
+    after, _ = table.now()
+    assert after["default/one"] == before["default/one"]
+    assert after["default/two"].spec.slo.latency_us == 2_000_000
+
+
+def test_a_removed_document_goes_also_while_another_is_bad() -> None:
+    table = Table()
+    table.write("a.yaml", text("one") + text("two"))
+    table.now()
+    table.write("a.yaml", text("one", "fast"))
+    assert set(table.now()[0]) == {"default/one"}
+
+
+def test_nothing_goes_while_part_of_the_file_cannot_be_read() -> None:
+    table = Table()
+    table.write("a.yaml", text("one") + text("two"))
+    table.now()
+    table.write("a.yaml", text("one", "3s") + "---\na: [\n")
+    functions, _ = table.now()
+    assert functions["default/one"].spec.slo.latency_us == 3_000_000
+    assert "default/two" in functions
+
+
+def test_the_first_of_two_files_keeps_a_name_and_the_other_is_told_once_and_takes_over() -> None:
+    table = Table()
+    table.write("b.yaml", text("one", "2s"))
+    assert table.now()[1] == []
+    table.write("a.yaml", text("one", "1s"))
+    functions, errors = table.now()
+    assert errors == ["a.yaml:2: metadata.name: 'default/one' stands in b.yaml already; that one stays"]
+    assert functions["default/one"].origin == "b.yaml"
+    assert table.now()[1] == []
+    table.drop("b.yaml")
+    functions, errors = table.now()
+    assert (functions["default/one"].origin, errors) == ("a.yaml", [])
+
+
+def test_at_the_first_load_the_file_that_is_named_first_wins() -> None:
+    table = Table()
+    table.write("b.yaml", text("one"))
+    table.write("a.yaml", text("one"))
+    assert table.now()[0]["default/one"].origin == "a.yaml"
+
+
+def test_a_generation_counts_changes_of_the_spec_also_over_a_deletion() -> None:
+    table = Table()
+    seen = []
+    for source in (text("one"), text("one"), text("one", "2s"), text("two"), text("one", "2s"), text("one", "3s")):
+        table.write("a.yaml", source)
+        functions = table.now()[0]
+        seen.append(functions["default/one"].generation if "default/one" in functions else None)
+    assert seen == [1, 1, 2, None, 2, 3]
+
+
+def test_an_identity_is_stable_for_a_file_and_differs_between_files() -> None:
+    one, again, other = (load(text("one"), file).objects for file in ("a.yaml", "a.yaml", "b.yaml"))
+    (first,), (second,), (third,) = one.values(), again.values(), other.values()
+    assert isinstance(first.value, Function)
+    assert isinstance(second.value, Function)
+    assert isinstance(third.value, Function)
+    assert first.value.uid == second.value.uid != third.value.uid
+
+
+def test_the_policy_is_the_one_that_came_first() -> None:
+    table = Table()
+    table.write("a.yaml", POLICY % "edf")
+    table.write("b.yaml", POLICY % "fcfs")
+    snapshot, errors = table.resolve(("a.yaml", "b.yaml"))
+    assert snapshot.queueing == "edf"
+    assert len(errors) == 1
+    table.drop("a.yaml")
+    assert table.resolve(("b.yaml",))[0].queueing == "fcfs"
+    table.drop("b.yaml")
+    assert table.resolve(())[0].queueing is None
