@@ -1,0 +1,148 @@
+"""Devices of the machine: how they are found and how their health is followed.
+
+The probes (stoker_node.nvml, stoker_node.simulated, the CPU here) know no replica and no request.
+"""
+
+import asyncio
+import concurrent.futures
+import os
+from collections.abc import Callable, Sequence
+from threading import Thread
+from typing import Protocol
+
+import msgspec
+
+from stoker.errors import StokerError
+from stoker.model.device import Device, DeviceKind
+
+CPU_DEVICE_ID = "cpu"
+
+
+class DevicesUnavailable(StokerError):  # noqa: N818  the name states the fact
+    """The devices of the machine cannot be listed. The text says why and what to do."""
+
+
+class DeviceProbe(Protocol):
+    """A source of devices. Calls may block (a wedged driver blocks for ever): never on the event loop."""
+
+    def list(self) -> tuple[Device, ...]:
+        """All devices now, unhealthy ones included, in a stable order. Raises DevicesUnavailable."""
+
+    def close(self) -> None:
+        """Give back what the probe holds; calling it twice is harmless."""
+
+
+def cpu_device(*, cores: int | None = None, memory_mib: int | None = None) -> Device:
+    """The machine's cores as a device: those this process may use, less the platform's own share."""
+    millicores = 1000 * (cores if cores is not None else len(os.sched_getaffinity(0)))
+    total_mib = memory_mib if memory_mib is not None else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    return Device(
+        id=CPU_DEVICE_ID,
+        kind=DeviceKind.CPU,
+        product="cpu",
+        memory_mib=total_mib,
+        millicores=millicores - platform_millicores(millicores),
+    )
+
+
+def platform_millicores(total_millicores: int) -> int:
+    """What the platform keeps of the cores: an eighth, between a quarter of a core and half a core."""
+    return min(500, max(250, total_millicores // 8))
+
+
+class CpuProbe:
+    """The CPU device as a DeviceProbe."""
+
+    def list(self) -> tuple[Device, ...]:
+        return (cpu_device(),)
+
+    def close(self) -> None:
+        return
+
+
+class DeviceWatch:
+    """Follows the health of a probe's devices; `on_devices` is called on the event loop when anything changed.
+
+    Each poll runs in a thread of its own. One that hangs is left behind (no thread can be ended from outside) and
+    nothing else is started until it returns: its devices turn unhealthy instead.
+    """
+
+    def __init__(
+        self,
+        probe: DeviceProbe,
+        first: Sequence[Device],
+        on_devices: Callable[[tuple[Device, ...]], None],
+        *,
+        poll_s: float,
+        stale_s: float,
+    ) -> None:
+        """`first` is the probe's list at start-up: what is missing from it later is lost, what is new is ignored."""
+        self._probe = probe
+        self._last = tuple(first)
+        self._seen = self._last
+        self._on_devices = on_devices
+        self._poll_s = poll_s
+        self._stale_s = stale_s
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="device-watch")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_s)
+            poll = asyncio.wrap_future(_in_daemon_thread(self._probe.list))
+            try:
+                done, _ = await asyncio.wait([poll], timeout=self._stale_s)
+                if not done:
+                    self._publish(self._all_unhealthy(f"the driver has not answered for {self._stale_s:g} s"))
+                    await asyncio.wait([poll])
+            finally:
+                poll.cancel()  # no effect but when this task is ended: nobody waits for the thread's answer then
+            error = poll.exception()
+            if isinstance(error, DevicesUnavailable):
+                self._publish(self._all_unhealthy(str(error)))
+            elif error is not None:
+                self._publish(self._all_unhealthy(f"reading the devices failed: {error!r}"))
+            else:
+                self._publish(self._merged(poll.result()))
+
+    def _merged(self, found: tuple[Device, ...]) -> tuple[Device, ...]:
+        by_id = {device.id: device for device in found}
+        return tuple(
+            msgspec.structs.replace(known, healthy=now.healthy, reason=now.reason)
+            if (now := by_id.get(known.id)) is not None
+            else msgspec.structs.replace(known, healthy=False, reason="the driver does not list it any more")
+            for known in self._last
+        )
+
+    def _all_unhealthy(self, reason: str) -> tuple[Device, ...]:
+        return tuple(msgspec.structs.replace(device, healthy=False, reason=reason) for device in self._last)
+
+    def _publish(self, devices: tuple[Device, ...]) -> None:
+        if devices != self._seen:
+            self._seen = devices
+            self._on_devices(devices)
+
+
+def _in_daemon_thread(call: Callable[[], tuple[Device, ...]]) -> concurrent.futures.Future[tuple[Device, ...]]:
+    """Run a call that may hang for ever. A daemon thread does not hold up the end of the process, a pool's does."""
+    future: concurrent.futures.Future[tuple[Device, ...]] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            result = call()
+        except Exception as err:  # noqa: BLE001  handed over whole to the loop, which judges it
+            future.set_exception(err)
+        else:
+            future.set_result(result)
+
+    future.set_running_or_notify_cancel()  # from here on only the thread ends it
+
+    Thread(target=run, name="device-poll", daemon=True).start()
+    return future

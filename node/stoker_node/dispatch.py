@@ -1,0 +1,295 @@
+"""The queue of the agent: one policy object over the slots of all devices, and the life of each call in it.
+
+A device never idles while a request that it could run is queued: every push and every end of a run offers the
+devices concerned, and only those. How the work is done (the hop to the replica) is handed in.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from stoker import metrics as m
+from stoker.model.replica import ReplicaState
+from stoker.policies.queueing.interface import QueuePolicy
+from stoker.policies.queueing.registry import exchange, make_queueing
+from stoker.prediction import Predictions
+from stoker.reasons import Reason
+from stoker_node.answers import refuse
+from stoker_node.call import Call, Phase
+from stoker_node.changes import Changes
+from stoker_node.replica_table import DeviceSlots, FlowState, Replica, ReplicaTable
+
+Forward = Callable[[Call, Replica], Coroutine[Any, Any, None]]
+
+
+class Dispatcher:
+    """Queued and running calls."""
+
+    def __init__(
+        self,
+        *,
+        table: ReplicaTable,
+        predictions: Predictions,
+        changes: Changes,
+        sink: m.MetricsSink,
+        clock_us: Callable[[], int],
+        queueing: str,
+        cut_grace_s: float,
+    ) -> None:
+        self.policy: QueuePolicy = make_queueing(queueing)
+        self.active: set[Call] = set()
+        """All calls that have not ended, those that still receive their body included."""
+        self._table = table
+        self._predictions = predictions
+        self._changes = changes
+        self._sink = sink
+        self._clock_us = clock_us
+        self._cut_grace_s = cut_grace_s
+        self._queued: dict[str, Call] = {}
+        self._weights: dict[str, int] = {}
+        self._forward: Forward | None = None
+        self._idle: list[asyncio.Future[None]] = []
+        self._same_id = 0
+
+    def forward_by(self, forward: Forward) -> None:
+        """How a dispatched call is run: a coroutine that calls ended() or requeue() exactly once."""
+        self._forward = forward
+
+    # What the connection of a call tells.
+
+    def open(self, call: Call) -> None:
+        """The call was admitted. From here on it ends by its timeout at the latest, or runs."""
+        self.active.add(call)
+        delay_s = max(0, call.request.timeout_us - self._clock_us()) / 1e6
+        call.timer = asyncio.get_running_loop().call_later(delay_s, self._timed_out, call)
+
+    def submit(self, call: Call) -> None:
+        """Enough of its body is here: queue it, and run it at once where a slot is free."""
+        self._unpromise(call)
+        if not call.flow.live():
+            # Its last replica went while the body was coming.
+            self._refuse(call, Reason.NO_REPLICA, "its last replica went before the request was dispatched")
+            return
+        request = call.request
+        if request.id in self._queued or not request.id:
+            # Two gateways may try the same request here (or one a second time): each is a request of its own.
+            self._same_id += 1
+            request.id = f"{request.id}#{self._same_id}"
+        self._push(call)
+
+    def promise(self, call: Call) -> None:
+        """Its body is still coming: count its work as ahead of those that ask later."""
+        if not call.promised:
+            call.promised = True
+            call.flow.promised_us += call.request.predicted_exec_us
+
+    def gone(self, call: Call) -> None:
+        """Nobody waits for the answer any more."""
+        call.connection = None
+        if call.phase is Phase.RECEIVING:
+            self._end(call)
+        elif call.phase is Phase.QUEUED:
+            self.policy.cancel(call.request.id)
+            del self._queued[call.request.id]
+            self._end(call)
+        elif call.phase is Phase.RUNNING and (call.function.spec.cancel_on_disconnect or not call.body_complete):
+            # Without the rest of its body the replica could not end it either.
+            call.close_hop(Reason.CLIENT_GONE, "the client left")
+
+    # What the hop to the replica tells.
+
+    def ended(self, call: Call, *, profile: bool) -> None:
+        """The replica has really ended: the slot is free. `profile` says whether the run tells of later ones."""
+        replica, now_us = call.replica, self._clock_us()
+        assert replica is not None, "only a dispatched call ends"
+        actual_us = now_us - call.dispatched_us
+        self.policy.done(call.request, actual_us)
+        replica.served += 1
+        self._table.vacate(replica, call, now_us)
+        self._end(call)
+        flow = call.flow
+        # What ended together with its replica tells nothing, and its function may be forgotten already.
+        if profile and call.profiled and replica.state is not ReplicaState.GONE:
+            product = replica.device.device.product
+            self._predictions.observe_exec(flow.function, flow.variant, product, actual_us)
+        self._sink.observe(m.EXEC_SECONDS, actual_us / 1e6, flow.namespace, flow.name, flow.variant.value)
+        self._dispatch(replica.device, now_us)
+
+    def requeue(self, call: Call) -> None:
+        """The dispatch failed before anything was sent: queue it again, with its arrival of before."""
+        replica = call.replica
+        assert replica is not None, "only a dispatched call is queued again"
+        call.requeued = True
+        call.task = call.replica = None
+        self.policy.done(call.request, 0)
+        now_us = self._clock_us()
+        self._table.vacate(replica, call, now_us)
+        self._push(call)
+        self._dispatch(replica.device, now_us)
+
+    # What the agent tells.
+
+    def offer(self, devices: Iterable[DeviceSlots]) -> None:
+        """Replicas on these devices may take more than before."""
+        now_us = self._clock_us()
+        for device in devices:
+            self._dispatch(device, now_us)
+
+    def strand(self, flow: FlowState) -> None:
+        """Answer what queues in a flow that has no live replica left: gateways hold it again."""
+        for call in [call for call in self._queued.values() if call.flow is flow]:
+            self.policy.cancel(call.request.id)
+            del self._queued[call.request.id]
+            self._refuse(call, Reason.NO_REPLICA, "its last replica went before the request was dispatched")
+
+    def set_queueing(self, name: str) -> None:
+        """Exchange the policy; what is queued stays queued. UnknownName changes nothing."""
+        self.policy = exchange(self.policy, name)
+        self.policy.set_weights(self._weights)
+        self.offer(self._table.devices.values())
+
+    def set_weights(self, weights: dict[str, int]) -> None:
+        self._weights = weights
+        self.policy.set_weights(weights)
+
+    async def wait_idle(self) -> None:
+        """Until every call has ended."""
+        while self.active:
+            waiter = asyncio.get_running_loop().create_future()
+            self._idle.append(waiter)
+            await waiter
+
+    async def abort(self) -> None:
+        """End everything now: what is not dispatched is refused, what runs is cut."""
+        for call in tuple(self.active):
+            if call.phase is Phase.RUNNING:
+                call.close_hop(Reason.REPLICA_FAILED, "the agent stopped before the request had ended")
+            else:
+                if self._queued.pop(call.request.id, None) is call:
+                    self.policy.cancel(call.request.id)
+                self._refuse(call, Reason.DRAINING, "the agent stopped before the request was dispatched")
+        tasks = [call.task for call in self.active if call.task is not None]
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=1)
+            for task in stuck:
+                task.cancel()
+            if stuck:
+                await asyncio.wait(stuck)
+
+    # Inside.
+
+    def _push(self, call: Call) -> None:
+        call.phase = Phase.QUEUED
+        self._queued[call.request.id] = call
+        self.policy.push(call.request)
+        flow = call.flow
+        self._changes.touch(flow)
+        if len(flow.devices) == 1:
+            self._dispatch(flow.devices[0], self._clock_us())
+        elif flow.devices:
+            # The least loaded device first; nothing is left for the others once it is taken.
+            now_us = self._clock_us()
+            for device in sorted(flow.devices, key=_load):
+                self._dispatch(device, now_us)
+                if call.phase is not Phase.QUEUED:
+                    break
+
+    def _dispatch(self, device: DeviceSlots, now_us: int) -> None:
+        while self._queued and device.ready and device.has_slot():
+            request = self.policy.pop(device.view, now_us)
+            if request is None:
+                return
+            call = self._queued.pop(request.id)
+            if request.timeout_us <= now_us:
+                self.policy.done(request, 0)
+                self._expire(call)
+                continue
+            replica = device.choose(request.flow)
+            assert replica is not None, f"{self.policy.name} popped {request.flow}, which is not eligible on the slot"
+            self._run(call, replica, now_us)
+
+    def _run(self, call: Call, replica: Replica, now_us: int) -> None:
+        assert self._forward is not None
+        assert call.connection is not None, "a call whose gateway left is not queued any more"
+        call.phase = Phase.RUNNING
+        call.replica = replica
+        call.dispatched_us = now_us
+        self._table.occupy(replica, call)
+        if not call.acknowledged:
+            call.acknowledged = True
+            call.connection.acknowledge()
+        flow = call.flow
+        self._changes.touch(flow)
+        self._sink.observe(m.QUEUE_SECONDS, (now_us - call.request.arrival_us) / 1e6, flow.namespace, flow.name)
+        # The task begins in the loop's next turn: by then 102 is on the wire, before the replica hears of the call.
+        call.task = asyncio.get_running_loop().create_task(self._forward(call, replica))
+
+    def _timed_out(self, call: Call) -> None:
+        if call.phase is Phase.QUEUED:
+            # Timers may come a little early.
+            for request in self.policy.drop_expired(max(self._clock_us(), call.request.timeout_us)):
+                self._expire(self._queued.pop(request.id))
+        elif call.phase is Phase.RECEIVING:
+            self._expire(call)
+        elif call.phase is Phase.RUNNING and not call.timed_out:
+            self._overran(call)
+
+    def _overran(self, call: Call) -> None:
+        """Its timeout passed while it ran: the answer is given up, the slot is not."""
+        call.timed_out = True
+        assert call.replica is not None
+        call.replica.overdue.add(call)
+        self._changes.touch(call.flow)
+        connection = call.connection
+        if connection is not None and call.head_sent:
+            call.timer = asyncio.get_running_loop().call_later(self._cut_grace_s, _cut, call)
+        elif connection is not None:
+            call.connection = None
+            detail = "its timeout passed while it ran"
+            connection.refuse(call, refuse(Reason.TIMEOUT, detail, connection.request_id), dispatched=True)
+        if call.function.spec.cancel_on_disconnect or not call.body_complete:
+            call.close_hop(Reason.TIMEOUT, "its timeout passed while it ran")
+
+    def _expire(self, call: Call) -> None:
+        self._refuse(call, Reason.TIMEOUT, "its timeout passed before it was dispatched")
+
+    def _refuse(self, call: Call, reason: Reason, detail: str) -> None:
+        """End a call that holds no slot by an answer of the agent's own."""
+        connection = call.connection
+        call.connection = None
+        self._end(call)
+        if connection is not None:
+            connection.refuse(call, refuse(reason, detail, connection.request_id), dispatched=False)
+
+    def _unpromise(self, call: Call) -> None:
+        if call.promised:
+            call.promised = False
+            call.flow.promised_us -= call.request.predicted_exec_us
+
+    def _end(self, call: Call) -> None:
+        call.phase = Phase.ENDED
+        self._unpromise(call)
+        self.active.discard(call)
+        if call.timer is not None:
+            call.timer.cancel()
+            call.timer = None
+        call.body.clear()
+        call.task = None
+        flow = call.flow
+        self._changes.touch(flow)
+        if not flow.replicas:
+            self._table.forget_flow(flow)
+        if not self.active and self._idle:
+            for waiter in self._idle:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._idle.clear()
+
+
+def _load(device: DeviceSlots) -> float:
+    return device.running / (device.slots or max(1, device.device.millicores // 1000))
+
+
+def _cut(call: Call) -> None:
+    if call.connection is not None:
+        call.connection.abort()
