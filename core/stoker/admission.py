@@ -1,0 +1,116 @@
+"""Admission at a gateway: which variant a request goes to, whether it is held, or why it is refused. Pure.
+
+A request goes to the primary variant. Only when that one is predicted to miss its objective is `onPredictedMiss`
+walked, in order: Divert takes the CPU variant if that is predicted on time (its own start-up counted), ServeLate
+takes the primary variant anyway, Refuse refuses. A list that ends without an answer refuses. The prediction of a
+warm variant is the agent's own and comes as its refusal; that of a cold one is made here from the load stream.
+"""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from stoker.model.function import Function, OnMiss, Variant
+from stoker.reasons import Reason
+
+MIN_RETRY_AFTER_US = 50_000
+"""Nobody is told to come back sooner: it would only add load."""
+
+
+class Forecast(Struct, frozen=True, kw_only=True):
+    """What is known of one variant over all agents that can be reached."""
+
+    warm: int = 0
+    starting: int = 0
+    wait_us: int = 0
+    """Predicted wait of one more request."""
+    exec_us: int = 0
+    start_us: int = 0
+    """Predicted start-up, cold to warm."""
+    estimated: bool = True
+    """The prediction is a mean or a prior, without a calibrated margin."""
+    unplaceable: str = ""
+    """Why no device could ever hold a replica, in words; empty: one could."""
+
+    @property
+    def finish_us(self) -> int:
+        """Predicted time from now to the end of one more request. While none is warm, `wait_us` may count the rest
+        of a start that is under way, so the larger of the two is taken, not their sum.
+        """
+        return self.exec_us + (self.wait_us if self.warm else max(self.start_us, self.wait_us))
+
+
+class Send(Struct, frozen=True):
+    """To an agent with a warm replica of the variant."""
+
+    variant: Variant
+    late_ok: bool = False
+    """It is taken even if it is predicted to miss."""
+
+
+class Hold(Struct, frozen=True):
+    """Wait in the gateway until a replica of the variant is warm."""
+
+    variant: Variant
+    late_ok: bool = False
+
+
+class Refuse(Struct, frozen=True):
+    """Answer now."""
+
+    reason: Reason
+    predicted_finish_us: int | None = None
+    estimated: bool = False
+    detail: str = ""
+
+
+Choice = Send | Hold | Refuse
+Forecasts = Mapping[Variant, Forecast]
+"""A variant that is missing is one of which nothing is known yet."""
+
+
+def choose(function: Function, forecasts: Forecasts, remaining_us: int, *, wakes: bool) -> tuple[Choice, int]:
+    """The first choice for a request, and where after_miss() goes on from.
+
+    `remaining_us` is the time left to its objective: slo.coldLatency's if the primary variant has no warm replica.
+    """
+    primary = function.primary
+    forecast = forecasts.get(primary)
+    if forecast is not None and forecast.warm:
+        return Send(primary), 0
+    if not wakes:
+        return Refuse(Reason.SCALED_TO_ZERO), len(function.spec.on_predicted_miss)
+    if forecast is None or (not forecast.unplaceable and forecast.finish_us <= remaining_us):
+        return Hold(primary), 0
+    return after_miss(function, forecasts, remaining_us, 0)
+
+
+def after_miss(function: Function, forecasts: Forecasts, remaining_us: int, step: int) -> tuple[Choice, int]:
+    """The next choice in `onPredictedMiss` from `step` on, and the step after it."""
+    primary = function.primary
+    forecast = forecasts.get(primary)
+    actions = function.spec.on_predicted_miss
+    for index in range(step, len(actions)):
+        action = actions[index]
+        if action is OnMiss.REFUSE:
+            break
+        if action is OnMiss.DIVERT:
+            other = forecasts.get(Variant.CPU)
+            permitted = primary is not Variant.CPU and Variant.CPU in function.variants
+            if permitted and other is not None and not other.unplaceable and other.finish_us <= remaining_us:
+                return (Send(Variant.CPU) if other.warm else Hold(Variant.CPU)), index + 1
+        elif forecast is None or not forecast.unplaceable:
+            warm = forecast is not None and forecast.warm
+            return (Send(primary, late_ok=True) if warm else Hold(primary, late_ok=True)), index + 1
+    if forecast is not None and forecast.unplaceable:
+        return Refuse(Reason.NO_FITTING_DEVICE, detail=forecast.unplaceable), len(actions)
+    if forecast is None:
+        return Refuse(Reason.PREDICTED_MISS), len(actions)
+    return Refuse(Reason.PREDICTED_MISS, forecast.finish_us, forecast.estimated), len(actions)
+
+
+def retry_after_us(forecast: Forecast | None) -> int:
+    """When a refused client may come back: the predicted wait, or the predicted start while nothing is warm."""
+    if forecast is None:
+        return 1_000_000
+    return max(MIN_RETRY_AFTER_US, forecast.wait_us if forecast.warm else max(forecast.start_us, forecast.wait_us))

@@ -1,0 +1,225 @@
+"""One try of one request at one agent (the protocol of stoker.wire.agent), and its answer passed on to the client.
+
+Ends in one of two ways: a Reply (the client has its answer, the books are filled in), or Bounced (nothing was
+dispatched and nothing was sent to the client; the caller may go elsewhere). A cancelled try closes its connection:
+that tells the agent to cancel what is queued, or to read a running answer to its end on its own.
+"""
+
+import asyncio
+
+import msgspec
+from aiohttp.web_protocol import RequestPayloadError
+from msgspec import Struct
+
+from stoker.reasons import Outcome, Reason
+from stoker.wire.agent import Refusal
+from stoker_gateway.agent_link import AgentLink
+from stoker_gateway.answers import CONTINUE, AgentHead, answer_head, read_agent_head, read_timing
+from stoker_gateway.hop_head import admit_head, run_head
+from stoker_gateway.inbound import CLOSE, KEEP, Reply
+from stoker_gateway.replies import Replies
+from stoker_gateway.visit import VariantState, Visit
+from stoker_runtime.http_client import BadAnswer, ConnectFailed, ConnectionLost, HttpConnection, ResponseHead
+
+MAX_REFUSAL_BYTES = 64 * 1024
+_REFUSALS = msgspec.json.Decoder(Refusal)
+_ELSEWHERE = frozenset((Reason.PREDICTED_MISS, Reason.NO_REPLICA, Reason.DRAINING))
+"""Refusals of an agent after which another variant, agent or moment may do."""
+
+
+class Bounced(Struct, gc=False):
+    """Nothing was dispatched. `reason` None: the agent could not be reached or was lost."""
+
+    reason: Reason | None
+    refusal: Refusal | None = None
+    sent: bool = True
+    """False: the agent did not even accept a connection."""
+
+
+class Exchange:
+    """See the module."""
+
+    def __init__(self, replies: Replies, connect_s: float) -> None:
+        self._replies = replies
+        self._connect_s = connect_s
+        self._clock_us = replies.clock_us
+
+    async def try_at(self, link: AgentLink, visit: Visit, variant: VariantState, *, late_ok: bool) -> Reply | Bounced:
+        """Run it there. Needs `visit.body`, or else streams what the client still sends."""
+        fresh = False
+        while True:
+            try:
+                pool = link.pool
+                connection = await (pool.connect if fresh else pool.acquire)(timeout_s=self._connect_s)
+            except ConnectFailed:
+                return Bounced(None, sent=False)
+            try:
+                if visit.body is not None:
+                    return await self._inline(connection, visit, variant, visit.body, late_ok=late_ok)
+                return await self._stream(connection, visit, variant, late_ok=late_ok)
+            except (ConnectionLost, BadAnswer) as exc:
+                if visit.body_broken:
+                    return self._replies.refuse(visit, Reason.MALFORMED_REQUEST, "The framing of the body is broken.")
+                stale = isinstance(exc, ConnectionLost) and connection.reused and not exc.had_answer and not fresh
+                if stale and not visit.dispatched and not visit.body_started:
+                    fresh = True
+                    continue
+                return self._lost(visit, exc)
+            finally:
+                if connection.busy:
+                    connection.close()
+
+    async def _inline(
+        self, connection: HttpConnection, visit: Visit, variant: VariantState, body: bytes, *, late_ok: bool
+    ) -> Reply | Bounced:
+        connection.start(run_head(visit, variant, self._clock_us(), len(body), late_ok=late_ok), body)
+        visit.body_sent = True
+        result = await self._answer(connection, visit, await self._final_head(connection, visit))
+        connection.release()
+        return result
+
+    async def _stream(
+        self, connection: HttpConnection, visit: Visit, variant: VariantState, *, late_ok: bool
+    ) -> Reply | Bounced:
+        length = visit.screened.length
+        visit.body_sent = False
+        connection.start(admit_head(visit, variant, self._clock_us(), length, late_ok=late_ok))
+        head = await self._final_head(connection, visit)
+        if head.status != 200:
+            result = await self._answer(connection, visit, head)
+            connection.release()
+            return result
+        while await connection.read():
+            pass
+        if not connection.renew():
+            return Bounced(None)
+        if visit.screened.expects_continue and not visit.continued:
+            visit.continued = True
+            visit.inbound.write(CONTINUE)
+        connection.start(run_head(visit, variant, self._clock_us(), length, late_ok=late_ok))
+        pump = asyncio.get_running_loop().create_task(self._pump(connection, visit))
+        try:
+            result = await self._answer(connection, visit, await self._final_head(connection, visit))
+        finally:
+            pump.cancel()
+            await asyncio.wait((pump,))
+        if visit.body_sent:
+            connection.release()
+        return result
+
+    async def _pump(self, connection: HttpConnection, visit: Visit) -> None:
+        """The client's body to the agent, no faster than the agent takes it."""
+        chunked = visit.screened.length < 0
+        payload = visit.inbound.payload
+        data = visit.prefix
+        try:
+            while True:
+                if data:
+                    await connection.send(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+                data = await payload.readany()
+                if not data:
+                    break
+                visit.body_started = True
+            if chunked:
+                await connection.send(b"0\r\n\r\n")
+            visit.body_sent = True
+        except RequestPayloadError:
+            visit.body_broken = True
+            connection.close()
+        except (ConnectionLost, BadAnswer):
+            pass  # Whoever reads the answer sees it too.
+        except (ConnectionError, RuntimeError):
+            connection.close()  # The client is gone; the handler is being cancelled.
+
+    async def _final_head(self, connection: HttpConnection, visit: Visit) -> ResponseHead:
+        while True:
+            head = await connection.head()
+            if head.status >= 200:
+                return head
+            if head.status == 102:
+                visit.dispatched = True
+                visit.leave_queue()
+
+    async def _answer(self, connection: HttpConnection, visit: Visit, head: ResponseHead) -> Reply | Bounced:
+        read = read_agent_head(head)
+        if not read.device and (read.problem or not read.dispatched):
+            return await self._own_answer(connection, visit, head, read)
+        visit.dispatched = True
+        visit.leave_queue()
+        visit.device, visit.timing = read.device or b"none", read.timing
+        visit.queue_us, visit.exec_us = read_timing(read.timing)
+        visit.status, visit.first_byte_us = head.status, self._clock_us() - visit.arrived_us
+        inbound = visit.inbound
+        keep = self._replies.may_keep(visit) and visit.body_sent
+        data, chunked = answer_head(visit, head, read, close=not keep)
+        visit.head_sent = True
+        try:
+            body = connection.take()
+            if chunked and body:
+                body = b"%x\r\n%b\r\n" % (len(body), body)
+            if connection.arrived:
+                inbound.write(b"%b%b%b" % (data, body, b"0\r\n\r\n" if chunked else b""))
+            else:
+                inbound.write(data + body)
+                while body := await connection.read():
+                    body += connection.take()
+                    inbound.write(b"%x\r\n%b\r\n" % (len(body), body) if chunked else body)
+                    await inbound.drain()
+                if chunked:
+                    inbound.write(b"0\r\n\r\n")
+        except (ConnectionLost, BadAnswer):
+            inbound.abort()
+            visit.outcome, visit.reason = Outcome.FAILED, Reason.REPLICA_FAILED
+            visit.detail = "The replica's answer broke off; the client's connection was cut."
+            return CLOSE
+        visit.outcome = Outcome.SERVED
+        return KEEP if keep else CLOSE
+
+    async def _own_answer(
+        self, connection: HttpConnection, visit: Visit, head: ResponseHead, read: AgentHead
+    ) -> Reply | Bounced:
+        """The agent itself answers: a refusal, an expiry, or what became of the replica."""
+        body = b""
+        while chunk := await connection.read():
+            body += chunk
+            if len(body) > MAX_REFUSAL_BYTES:
+                raise BadAnswer(f"an agent's refusal is larger than {MAX_REFUSAL_BYTES} bytes")
+        try:
+            refusal = _REFUSALS.decode(body)
+            reason = Reason(refusal.reason)
+        except (msgspec.MsgspecError, ValueError):
+            if visit.inbound.message.method != "HEAD":
+                raise BadAnswer(f"an agent answered {head.status} without a refusal") from None
+            refusal, reason = _bodiless(head.status), _reason_of(head.status)
+        if reason in _ELSEWHERE and not visit.dispatched:
+            return Bounced(reason, refusal)
+        if read.dispatched:
+            visit.dispatched = True
+            visit.timing = read.timing
+            visit.queue_us, visit.exec_us = read_timing(read.timing)
+        return self._replies.pass_on(visit, reason, refusal)
+
+    def _lost(self, visit: Visit, exc: Exception) -> Reply | Bounced:
+        """The agent's connection ended before an answer did."""
+        if visit.dispatched:
+            state = visit.state
+            again = visit.screened.idempotency_key or (state is not None and state.function.spec.idempotent)
+            if not again or visit.body is None:
+                return self._replies.unknown(visit, exc)
+            visit.dispatched = False
+        return Bounced(None)
+
+
+def _reason_of(status: int) -> Reason:
+    """For answers to HEAD, which carry no body: the reason that their status means most often."""
+    return {
+        429: Reason.PREDICTED_MISS,
+        503: Reason.NO_REPLICA,
+        504: Reason.TIMEOUT,
+        404: Reason.FUNCTION_NOT_FOUND,
+        408: Reason.BODY_TOO_SLOW,
+    }.get(status, Reason.REPLICA_FAILED)
+
+
+def _bodiless(status: int) -> Refusal:
+    return Refusal(status=status, reason=_reason_of(status).value, detail="")

@@ -1,0 +1,64 @@
+"""Where requests wait for a warm replica: bounded over all functions, left at once by whoever gives up.
+
+Level-triggered: every load frame releases what can go, so a replica that comes, goes and comes again between two
+frames costs one more round at the agent and never strands a request.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from stoker.metrics import HELD, MetricsSink
+from stoker_gateway.config import GatewaySettings
+from stoker_gateway.visit import FunctionState, VariantState, Visit
+
+
+class HoldRoom:
+    """See the module. `on_change` is called when somebody comes or goes (cheap, may be called often)."""
+
+    def __init__(self, settings: GatewaySettings, metrics: MetricsSink, on_change: Callable[[], None]) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._on_change = on_change
+        self._waiting: set[VariantState] = set()
+        self._count = 0
+        self._bytes = 0
+
+    def full(self, body_bytes: int) -> bool:
+        """Whether one more request would exceed the gateway's own bounds."""
+        settings = self._settings
+        return self._count >= settings.hold_requests or self._bytes + body_bytes > settings.hold_bytes
+
+    async def wait(self, visit: Visit, state: FunctionState, variant: VariantState) -> bool:
+        """Wait until released; False when the function was deleted. Cancelling gives the place back."""
+        released: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        variant.held[visit] = released
+        self._waiting.add(variant)
+        self._count += 1
+        self._bytes += visit.body_bytes
+        self._changed(state)
+        try:
+            return await released
+        finally:
+            del variant.held[visit]
+            if not variant.held:
+                self._waiting.discard(variant)
+            self._count -= 1
+            self._bytes -= visit.body_bytes
+            self._changed(state)
+
+    def release_warm(self) -> None:
+        """Let go everybody whose variant is warm."""
+        for variant in tuple(self._waiting):
+            if variant.warm:
+                release(variant, found=True)
+
+    def _changed(self, state: FunctionState) -> None:
+        self._metrics.set(HELD, len(state.gpu.held) + len(state.cpu.held), *state.labels)
+        self._on_change()
+
+
+def release(variant: VariantState, *, found: bool) -> None:
+    """Wake all that are held for a variant: `found` a replica, or the function is gone."""
+    for released in variant.held.values():
+        if not released.done():
+            released.set_result(found)

@@ -1,0 +1,161 @@
+"""The public listener: aiohttp's low-level server with our own request and answer objects around its parser.
+
+aiohttp parses, frames bodies, and notices clients that leave; what it would build per request (a request object,
+a response, an access-log line, its own error pages) is left out, because that is most of what it costs. Answers are
+written to the transport by whoever makes them, in one piece where they are small.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
+from aiohttp.web_server import Server
+
+from stoker.reasons import Reason
+from stoker_gateway.config import GatewaySettings
+
+
+class Reply:
+    """What a handler returns: everything is written already; this says only whether the connection goes on."""
+
+    __slots__ = ("keep_alive",)
+
+    def __init__(self, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+
+    async def prepare(self, _request: object) -> None:
+        """Nothing is left to send."""
+
+    async def write_eof(self) -> None:
+        """Nothing is left to send."""
+
+
+KEEP, CLOSE = Reply(True), Reply(False)
+
+
+class Inbound:
+    """One request as it came in. Stands where aiohttp expects its BaseRequest, of which it uses only this."""
+
+    __slots__ = ("_task", "message", "payload", "protocol", "writer")
+
+    def __init__(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: "Connection",
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> None:
+        self.message = message
+        self.payload = payload
+        self.protocol = protocol
+        self.writer = writer
+        self._task = task
+
+    def _cancel(self, exc: BaseException) -> None:
+        self.payload.set_exception(exc)
+
+    def _finish(self) -> None:
+        return
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """Where the answer goes; None when the client is gone."""
+        return self.protocol.transport
+
+    def write(self, data: bytes) -> None:
+        """Send to the client; silently nothing when it is gone (the handler is being cancelled then)."""
+        transport = self.protocol.transport
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait while the client is slow."""
+        if self.protocol.writing_paused:
+            await self.writer.drain()
+
+    def abort(self) -> None:
+        """Cut the connection, so that nobody takes what was sent for a whole answer."""
+        transport = self.protocol.transport
+        if transport is not None:
+            transport.abort()
+
+
+Handle = Callable[[Inbound], Awaitable[Reply]]
+OnMalformed = Callable[[Inbound, Reason, str], Reply]
+
+
+class Connection(RequestHandler):
+    """One client connection."""
+
+    __slots__ = ("forwarded", "on_malformed", "peer")
+
+    def __init__(self, server: "PublicServer", **options: Any) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), **options)
+        self.on_malformed = server.on_malformed
+        self.peer = b""
+        self.forwarded = b""
+        """Header lines that say where requests of this connection come from, for the next hop."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]).encode() if isinstance(peer, tuple) else b"unknown"
+        proto = b"https" if transport.get_extra_info("sslcontext") is not None else b"http"
+        self.forwarded = b"x-forwarded-proto: %b\r\n" % proto
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # aiohttp queues an error behind the request whose body it is in, and leaves that body waiting for more.
+        if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
+            payloads = [payload for _, payload in self._messages]
+            if self._current_request is not None:
+                payloads.append(self._current_request.payload)  # type: ignore[attr-defined]  # an Inbound
+            for payload in payloads:
+                if not payload.is_eof() and payload.exception() is None:
+                    payload.set_exception(RequestPayloadError("the framing of the body is broken"))
+
+    def handle_error(  # type: ignore[override]
+        self, request: Inbound, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> Reply:
+        """Called by aiohttp for what its parser refused, and for exceptions that a handler let through."""
+        if status >= 500:
+            self.logger.error("request handler failed", exc_info=exc)
+            return self.on_malformed(request, Reason.CONTROL_PLANE_UNAVAILABLE, "The gateway failed; see its log.")
+        if isinstance(exc, LineTooLong) or (message is not None and "Too many headers" in message):
+            return self.on_malformed(
+                request, Reason.HEADERS_TOO_LARGE, "The request line or the headers are too large; send fewer."
+            )
+        return self.on_malformed(request, Reason.MALFORMED_REQUEST, "The request is not well-formed HTTP/1.1.")
+
+
+class PublicServer(Server):
+    """Makes a Connection for each client."""
+
+    def __init__(self, handle: Handle, on_malformed: OnMalformed, settings: GatewaySettings) -> None:
+        super().__init__(
+            # An Inbound and a Reply where aiohttp's types say BaseRequest and StreamResponse.
+            handle,  # type: ignore[arg-type]
+            request_factory=Inbound,  # type: ignore[arg-type]
+            handler_cancellation=True,
+            loop=asyncio.get_running_loop(),
+        )
+        self.on_malformed = on_malformed
+        self._options: dict[str, Any] = {
+            "keepalive_timeout": settings.keep_alive_s,
+            "access_log": None,
+            "auto_decompress": False,
+            "lingering_time": settings.lingering_s,
+            "max_line_size": settings.max_line_bytes,
+            "max_field_size": settings.max_line_bytes,
+            "max_headers": settings.max_headers,
+            "read_bufsize": 64 * 1024,
+        }
+
+    def __call__(self) -> Connection:
+        return Connection(self, **self._options)

@@ -1,0 +1,97 @@
+"""What all agents together can do now: which variants are warm where, and what one more request would meet.
+
+A view of the load streams and nothing else: it may be a moment old, so it may cost a request a detour (the agent
+says NoReplica), never a wrong answer.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from ssl import SSLContext
+
+from stoker.admission import Forecast
+from stoker.model.function import Variant
+from stoker_gateway.agent_link import AgentLink
+from stoker_gateway.config import AgentAddress
+
+
+class LoadView:
+    """The agents of this gateway. `on_frame` is called after every frame of any agent with what changed in it."""
+
+    def __init__(self, on_frame: Callable[[Iterable[str]], None], clock_us: Callable[[], int]) -> None:
+        self._on_frame = on_frame
+        self._clock_us = clock_us
+        self._links: list[AgentLink] = []
+        self._unplaceable: Mapping[str, Mapping[Variant, str]] = {}
+        self._unusable_since_us: int | None = clock_us()
+
+    def start(self, agents: Sequence[AgentAddress], ssl: SSLContext | None, max_idle: int) -> None:
+        """Follow the agents until stop()."""
+        self._links = [AgentLink(a, ssl=ssl, max_idle=max_idle, on_frame=self._heard) for a in agents]
+        for link in self._links:
+            link.start()
+
+    async def stop(self) -> None:
+        """Hang up on all agents."""
+        await asyncio.gather(*(link.stop() for link in self._links))
+
+    def set_unplaceable(self, unplaceable: Mapping[str, Mapping[Variant, str]]) -> None:
+        """Which variants no device could ever hold, and why in words."""
+        self._unplaceable = unplaceable
+
+    def warm(self, key: str, variant: Variant) -> int:
+        """Warm replicas of the variant on agents that accept requests."""
+        total = 0
+        for link in self._links:
+            if link.usable and (variants := link.functions.get(key)) and (load := variants.get(variant)):
+                total += load.warm
+        return total
+
+    def candidates(self, key: str, variant: Variant) -> list[AgentLink]:
+        """Agents with a warm replica of the variant, the soonest to finish first."""
+        if len(self._links) == 1:
+            return self._links if self.warm(key, variant) else []
+        found: list[tuple[float, int, AgentLink]] = []
+        for index, link in enumerate(self._links):
+            if link.usable and (variants := link.functions.get(key)) and (load := variants.get(variant)) and load.warm:
+                found.append((load.wait_ms + load.exec_ms, index, link))
+        return [link for _, _, link in sorted(found, key=lambda entry: entry[:2])]
+
+    def forecasts(self, key: str) -> dict[Variant, Forecast]:
+        """What is known of each variant, the best agent's figures for each."""
+        found: dict[Variant, Forecast] = {}
+        for link in self._links:
+            if not link.usable:
+                continue
+            for variant, load in link.functions.get(key, {}).items():
+                so_far = found.get(variant)
+                forecast = Forecast(
+                    warm=load.warm + (so_far.warm if so_far else 0),
+                    starting=load.starting + (so_far.starting if so_far else 0),
+                    wait_us=round(load.wait_ms * 1000),
+                    exec_us=round(load.exec_ms * 1000),
+                    start_us=round(load.start_ms * 1000),
+                )
+                if so_far is not None and so_far.finish_us < forecast.finish_us:
+                    forecast = Forecast(
+                        warm=forecast.warm,
+                        starting=forecast.starting,
+                        wait_us=so_far.wait_us,
+                        exec_us=so_far.exec_us,
+                        start_us=so_far.start_us,
+                    )
+                found[variant] = forecast
+        for variant, why in self._unplaceable.get(key, {}).items():
+            if not found.get(variant, Forecast()).warm:
+                found[variant] = Forecast(unplaceable=why)
+        return found
+
+    def unusable_for_us(self) -> int:
+        """How long no agent has accepted requests; 0 while one does."""
+        return 0 if self._unusable_since_us is None else max(1, self._clock_us() - self._unusable_since_us)
+
+    def _heard(self, changed: Iterable[str]) -> None:
+        if any(link.usable for link in self._links):
+            self._unusable_since_us = None
+        elif self._unusable_since_us is None:
+            self._unusable_since_us = self._clock_us()
+        self._on_frame(changed)

@@ -1,0 +1,215 @@
+"""One request from its arrival to the last byte of its answer, and the state of the function that it is for.
+
+Plain state with the few rules that keep its counts true; who waits for what is decided elsewhere. All times are
+microseconds on the gateway's monotonic clock.
+"""
+
+import asyncio
+import os
+
+from stoker.model.demand import VariantDemand
+from stoker.model.function import Function, Variant
+from stoker.reasons import Outcome, Reason
+from stoker.wire.agent import DISPATCH_BYTES, H_FUNCTION, H_VARIANT, INLINE_BYTES, Refusal
+from stoker_gateway.inbound import Inbound
+from stoker_gateway.screening import Screened
+
+
+class VariantState:
+    """Who wants one variant of a function."""
+
+    __slots__ = ("held", "in_system", "key", "last_wake_us", "lines", "variant", "warm")
+
+    def __init__(self, key: str, variant: Variant) -> None:
+        self.key = key
+        self.variant = variant
+        self.warm = 0
+        """Warm replicas by the last load frame."""
+        self.held: dict[Visit, asyncio.Future[bool]] = {}
+        self.in_system = 0
+        self.last_wake_us: int | None = None
+        self.lines = f"{H_FUNCTION}: {key}\r\n{H_VARIANT}: {variant}\r\n".encode()
+        """Header lines for an agent."""
+
+    def demand(self) -> VariantDemand:
+        """A snapshot for the control plane."""
+        return VariantDemand(
+            held=len(self.held),
+            in_system=self.in_system,
+            last_wake_us=self.last_wake_us,
+            oldest_held_us=min((visit.arrived_us for visit in self.held), default=None),
+        )
+
+
+class FunctionState:
+    """One function at this gateway; outlives changes of the function."""
+
+    __slots__ = ("cpu", "deleted", "function", "gpu", "key", "labels", "undispatched", "undispatched_bytes")
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+        self.deleted = False
+        self.key = function.key
+        self.labels = (function.namespace, function.name)
+        self.gpu = VariantState(self.key, Variant.GPU)
+        self.cpu = VariantState(self.key, Variant.CPU)
+        self.undispatched = 0
+        """Held, body being read, or queued at an agent: what the function's `queue` bounds."""
+        self.undispatched_bytes = 0
+
+    @property
+    def primary(self) -> VariantState:
+        """The variant that requests go to first."""
+        return self.gpu if self.function.spec.gpu else self.cpu
+
+    def variant(self, variant: Variant) -> VariantState:
+        """The state of one variant."""
+        return self.gpu if variant is Variant.GPU else self.cpu
+
+    def full(self, body_bytes: int) -> bool:
+        """Whether one more request would exceed the function's queue."""
+        queue = self.function.spec.queue
+        return self.undispatched >= queue.max_requests or self.undispatched_bytes + body_bytes > queue.max_bytes
+
+
+class Visit:
+    """See the module. `variant_state` is where it is counted now; None before it was let in and after it ended."""
+
+    __slots__ = (
+        "arrived_us",
+        "body",
+        "body_broken",
+        "body_bytes",
+        "body_sent",
+        "body_started",
+        "cold",
+        "continued",
+        "cut",
+        "detail",
+        "device",
+        "dispatched",
+        "diverted",
+        "exec_us",
+        "first_byte_us",
+        "head_sent",
+        "hop_head",
+        "id",
+        "inbound",
+        "latency_us",
+        "losses",
+        "miss_step",
+        "objective_at_us",
+        "objective_us",
+        "outcome",
+        "prefix",
+        "queue_us",
+        "queued",
+        "reason",
+        "refusal",
+        "screened",
+        "start_us",
+        "state",
+        "status",
+        "steps",
+        "target",
+        "task",
+        "timeout_at_us",
+        "timing",
+        "variant_state",
+        "wakes",
+    )
+
+    def __init__(self, inbound: Inbound, screened: Screened, now_us: int) -> None:
+        self.inbound = inbound
+        self.screened = screened
+        self.id = screened.request_id or os.urandom(16).hex().encode()
+        self.arrived_us = now_us
+        self.state: FunctionState | None = None
+        self.variant_state: VariantState | None = None
+        self.target = inbound.message.path
+        self.wakes = True
+        self.task: asyncio.Task[object] | None = None
+        self.cut: Reason | None = None
+        """Why the platform ended it before its answer (timeout, shutdown)."""
+
+        self.latency_us = 0
+        self.objective_us = 0
+        self.objective_at_us = 0
+        self.timeout_at_us = 0
+        self.miss_step = 0
+        self.losses = 0
+
+        length = screened.length
+        # What the platform may have to keep of the body before a dispatch, not all of it: longer ones stream.
+        self.body_bytes = INLINE_BYTES if length < 0 else min(length, DISPATCH_BYTES)
+        self.body: bytes | None = b"" if length == 0 else None
+        """The whole body, kept for the next candidate; None while it is not complete or too large to keep."""
+        self.prefix = b""
+        """What was read of a chunked body before it turned out too large to keep; kept for the next candidate too."""
+        self.body_started = False
+        """Body bytes went to an agent that are kept nowhere: it cannot be sent again."""
+        self.body_sent = False
+        self.body_broken = False
+        self.continued = False
+        self.hop_head = b""
+
+        self.queued = False
+        """It counts in the function's queue bounds."""
+        self.dispatched = False
+        self.cold = False
+        self.diverted = False
+        self.head_sent = False
+        self.status = 0
+        self.outcome: Outcome | None = None
+        self.reason: Reason | None = None
+        self.detail = ""
+        self.refusal: Refusal | None = None
+        self.device = b"none"
+        self.timing = b""
+        """Server-Timing as the agent gave it."""
+        self.queue_us: int | None = None
+        self.exec_us: int | None = None
+        self.start_us = 0
+        self.first_byte_us: int | None = None
+        self.steps: list[tuple[int, str]] | None = None
+
+    def note(self, now_us: int, what: str) -> None:
+        """Remember one thing for `explain`. Not used on the way of a warm request that goes well."""
+        if self.steps is None:
+            self.steps = []
+        self.steps.append((now_us - self.arrived_us, what))
+
+    def enter(self, state: FunctionState) -> None:
+        """Count it in: from now on it has to leave()."""
+        state.undispatched += 1
+        state.undispatched_bytes += self.body_bytes
+        self.queued = True
+        self.move(state.primary)
+
+    def move(self, to: VariantState | None) -> None:
+        """It wants another variant now, or none any more. Paths that wake nothing are no demand."""
+        if self.wakes:
+            if self.variant_state is not None:
+                self.variant_state.in_system -= 1
+            if to is not None:
+                to.in_system += 1
+        self.variant_state = to
+
+    def leave_queue(self) -> None:
+        """It was dispatched, or it ended."""
+        if self.queued:
+            self.queued = False
+            assert self.state is not None
+            self.state.undispatched -= 1
+            self.state.undispatched_bytes -= self.body_bytes
+
+    def leave(self) -> None:
+        """It ended."""
+        self.leave_queue()
+        self.move(None)
+
+    def end(self, reason: Reason) -> None:
+        """The platform ends it: its task sees a cancellation, and `cut` says why."""
+        if self.cut is None and self.task is not None:
+            self.cut = reason
+            self.task.cancel()
