@@ -110,7 +110,7 @@ async def test_a_client_that_leaves_while_held_frees_its_place(platform: Platfor
     _, writer = await asyncio.open_connection("127.0.0.1", platform.port)
     head = b"POST /default/waits/ HTTP/1.1\r\nHost: localhost\r\n"
     if unread_body:
-        writer.write(head + b"Content-Length: 10000000\r\n\r\n" + b"x" * 3_000_000)
+        writer.write(head + b"Content-Length: 10000000\r\n\r\n" + b"x" * 300_000)
     else:
         writer.write(head + b"Content-Length: 0\r\n\r\n")
 

@@ -9,13 +9,13 @@ from platform_under_test import Platform, function
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 
 
-async def test_a_replica_that_crashes_is_502_unknown_and_is_replaced(platform: Platform) -> None:
+async def test_a_replica_that_crashes_is_502_and_is_replaced(platform: Platform) -> None:
     platform.apply(function("fragile"))
     await platform.start()
     answer = await platform.call("fragile", "/crash")
     assert answer.status == 502
     assert answer.problem["reason"] == "ReplicaFailed"
-    assert answer.headers["Stoker-Outcome"] == "unknown"
+    assert answer.headers["Stoker-Outcome"] == "failed"
     assert (await platform.call("fragile")).status == 200
 
 

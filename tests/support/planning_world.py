@@ -208,9 +208,7 @@ class World:
                 if spec.revision in self.crashes:
                     self.crash(identity)
                 elif spec.revision not in self.never_ready and self.now_us - status.started_us >= self.start_us:
-                    self._change(
-                        identity, state=ReplicaState.WARM, ready_us=self.now_us, idle_since_us=self.now_us
-                    )
+                    self._change(identity, state=ReplicaState.WARM, ready_us=self.now_us, idle_since_us=self.now_us)
         for identity, status in list(self.replicas.items()):
             self._run(identity, status)
 

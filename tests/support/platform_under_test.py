@@ -90,20 +90,21 @@ class Platform:
         return {"PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8", **more}
 
     async def start(self, *args: str, gpus: str = "2xA100-40GB", env: dict[str, str] | None = None) -> None:
-        self.process = await asyncio.create_subprocess_exec(
-            str(STOKER),
-            "serve",
-            str(self.functions),
-            "--gpus",
-            gpus,
-            "--port",
-            "0",
-            *args,
-            env=self.environment(**(env or {})),
-            stdout=self.output.open("ab"),
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with self.output.open("ab") as output:
+            self.process = await asyncio.create_subprocess_exec(
+                str(STOKER),
+                "serve",
+                str(self.functions),
+                "--gpus",
+                gpus,
+                "--port",
+                "0",
+                *args,
+                env=self.environment(**(env or {})),
+                stdout=output,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
         await self.until(self._found_state, "the state file", 20)
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
         await self.until_ready()

@@ -1,0 +1,35 @@
+"""Prints how long each layer took: the sum over its tests, set-up and tear-down included. Skips nothing."""
+
+import pytest
+
+LAYERS = ("unit", "property", "golden", "contract", "e2e")
+
+
+class LayerTimes:
+    """Adds up the phases of every test under the layer that it is marked with."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.tests: dict[str, int] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        layer = next((name for name in LAYERS if name in report.keywords), "no layer")
+        self.seconds[layer] = self.seconds.get(layer, 0.0) + report.duration
+        self.tests[layer] = self.tests.get(layer, 0) + (report.when == "call")
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.seconds:
+            terminalreporter.section("time of each layer")
+        for layer, seconds in sorted(self.seconds.items()):
+            terminalreporter.line(f"{layer:9} {self.tests[layer]:5} tests {seconds:7.1f} s")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(LayerTimes(), "stoker-layer-times")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test without a layer would run in neither half of `make test`'s report: say so at once."""
+    unmarked = [item.nodeid for item in items if not any(item.get_closest_marker(layer) for layer in LAYERS)]
+    if unmarked:
+        raise pytest.UsageError(f"mark each test file with its layer ({', '.join(LAYERS)}): {unmarked[:5]}")

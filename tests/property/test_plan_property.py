@@ -1,0 +1,130 @@
+"""plan() against a model of the world under random functions, devices, demand and accidents.
+
+The model itself fails on a device over capacity and on an id used twice (planning_world).
+"""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from planning_world import CPU, GPU, S, World, cores, gpus, make_function, revision_of
+from stoker.model.function import ContainerSpec, CpuVariant, Sharing
+from stoker.model.planning import Drain, Kill, Start
+from stoker.model.replica import ReplicaState
+from stoker.reasons import Reason
+
+pytestmark = pytest.mark.property
+
+FUNCTIONS = st.builds(
+    lambda sharing, memory, least, extra, ttl, share, has_cpu: {
+        "sharing": sharing,
+        "memory_mib": memory,
+        "min_replicas": least,
+        "max_replicas": least + extra,
+        "keep_alive_ttl_us": ttl * S,
+        "fair_share": share,
+        "cpu_variant": CpuVariant(container=ContainerSpec(cpu_millis=700)) if has_cpu else None,
+    },
+    st.sampled_from(Sharing),
+    st.sampled_from([5_000, 15_000, 30_000]),
+    st.integers(0, 1),
+    st.integers(1, 2),
+    st.sampled_from([0, 3, 60]),
+    st.integers(1, 3),
+    st.booleans(),
+)
+EVENTS = st.tuples(
+    st.sampled_from(["load", "load", "load", "cpu load", "wake", "crash", "revise", "bad revision", "delete", "sick"]),
+    st.integers(0, 3),
+    st.integers(0, 5),
+    st.integers(1, 60),
+)
+
+
+def happen(world: World, bounds: list[dict[str, object]], event: str, which: int, number: int) -> None:
+    index = which % len(bounds)
+    name, key = f"f{index}", f"default/f{index}"
+    if event in ("load", "cpu load"):
+        world.want(name, number, CPU if event == "cpu load" else GPU)
+    elif event == "wake":
+        world.wake(name)
+    elif event == "crash" and world.ids(name, ReplicaState.WARM):
+        world.crash(world.ids(name, ReplicaState.WARM)[0])
+    elif event in ("revise", "bad revision") and key in world.functions:
+        revision = 10 * (1 + number) + index
+        (world.crashes if event == "bad revision" else set()).add(revision_of(revision))
+        world.functions[key] = make_function(name, revision=revision, **bounds[index])  # type: ignore[arg-type]
+    elif event == "delete":
+        world.functions.pop(key, None)
+    elif event == "sick":
+        from msgspec.structs import replace
+
+        position = which % len(world.devices)
+        world.devices[position] = replace(world.devices[position], healthy=number > 1, reason="Xid 79")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(FUNCTIONS, min_size=1, max_size=4), st.integers(1, 3), st.lists(EVENTS, max_size=14))
+def test_whatever_happens_the_plan_keeps_its_promises(
+    bounds: list[dict[str, object]], device_count: int, events: list[tuple[str, int, int, int]]
+) -> None:
+    functions = [make_function(f"f{i}", **fields) for i, fields in enumerate(bounds)]  # type: ignore[arg-type]
+    world = World(functions, [*gpus(device_count), cores()])
+    for event, which, number, steps in events:
+        happen(world, bounds, event, which, number)
+        for _ in range(steps):
+            before = dict(world.replicas)
+            first = world.step(500_000)
+            check(world, first.actions, before)
+            assert world.plan().actions == (), "an unchanged world was planned to change"
+            assert first.next_due_us > world.now_us
+
+
+def check(world: World, actions: tuple[object, ...], before: dict[str, object]) -> None:
+    for action in actions:
+        if isinstance(action, Drain) and action.reason in (Reason.GIVES_WAY, Reason.QUANTUM_OVER, Reason.IDLE):
+            # The victim's status is still there: at most its state has changed.
+            victim = world.replicas[action.replica_id].spec
+            function = world.functions[victim.function]
+            live = [
+                r
+                for r in world.replicas.values()
+                if (r.spec.function, r.spec.variant) == (victim.function, victim.variant)
+                and r.state is not ReplicaState.DRAINING
+            ]
+            assert len(live) >= function.min_replicas_of(victim.variant), "below minReplicas"
+        if isinstance(action, Kill):
+            assert action.reason in (Reason.START_TIMEOUT, Reason.REPLICA_HUNG, Reason.ROLLOUT_FAILED)
+        if isinstance(action, Start):
+            assert action.function.key in world.functions
+    claimed = [device for claim in world.memory.claims for device in claim.devices]
+    assert len(claimed) == len(set(claimed)), "two claims on one device"
+    for key, function in world.functions.items():
+        for variant in function.variants:
+            live = [
+                r
+                for r in world.replicas.values()
+                if (r.spec.function, r.spec.variant) == (key, variant) and r.state is not ReplicaState.DRAINING
+            ]
+            revisions = {r.spec.revision for r in live}
+            assert len(live) <= function.max_replicas_of(variant) + (len(revisions) > 1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(FUNCTIONS, min_size=1, max_size=3), st.lists(EVENTS, max_size=8))
+def test_when_all_demand_ends_the_world_comes_to_rest_at_its_minimum(
+    bounds: list[dict[str, object]], events: list[tuple[str, int, int, int]]
+) -> None:
+    functions = [make_function(f"f{i}", **fields) for i, fields in enumerate(bounds)]  # type: ignore[arg-type]
+    world = World(functions, [*gpus(4, 81_920), cores()])
+    for event, which, number, steps in events:
+        if event not in ("sick", "bad revision"):
+            happen(world, bounds, event, which, number)
+            world.run(steps * S // 4)
+    for pair in list(world.load):
+        world.load[pair] = 0
+    world.run(180 * S, by_us=S)
+    for i, fields in enumerate(bounds):
+        least = fields["min_replicas"] if f"default/f{i}" in world.functions else 0
+        assert world.warm(f"f{i}") == least
+    assert world.plan().actions == ()
+    assert world.memory.claims == ()

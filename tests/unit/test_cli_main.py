@@ -1,0 +1,71 @@
+"""Every mistake on the command line is one sentence on stderr and exit code 2."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stoker_cli.main import run
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(autouse=True)
+def _empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.yaml").touch()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["frobnicate"], "frobnicate"),
+        (["serve"], "FILE"),
+        (["serve", "x.yaml", "--prot", "1"], "--port"),
+        (["serve", "x.yaml", "--port", "99999"], "--port"),
+        (["serve", "x.yaml", "--drain", "soon"], "--drain"),
+        (["serve", "x.yaml", "--gpus", "many"], "--gpus"),
+        (["serve", "x.yaml", "--queueing", "lifo"], "lifo"),
+        (["serve", "x.yaml", "--log-format", "xml"], "--log-format"),
+        (["serve", "missing.yaml", "--gpus", "none"], "missing.yaml"),
+        (["invoke", "ocr"], "stoker serve FILE"),
+        (["invoke", "ocr", "--url", "nonsense"], "--url"),
+        (["invoke", "ocr", "--url", "http://127.0.0.1:9"], "cannot be reached"),
+        (["invoke", "ocr", "--url", "http://127.0.0.1:9", "--deadline", "soon"], "--deadline"),
+        (["invoke", "ocr", "--url", "http://127.0.0.1:9", "-d", "@/does/not/exist"], "/does/not/exist"),
+        (["invoke", "ocr", "--url", "http://127.0.0.1:9", "--header", "oops"], "--header"),
+        (["invoke", "ocr", "--url", "http://127.0.0.1:9", "-o", "/does/not/exist"], "/does/not/exist"),
+        (["invoke", "ocr", "--url", "http://127.0.0.1:9", "-o", "x", "-d", "@x"], "overwrite"),
+        (["explain", "r-1"], "stoker serve FILE"),
+        (["top", "--once"], "stoker serve FILE"),
+        (["top", "--port", "7070"], "7070"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_exit_code_2(
+    arguments: list[str], names: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1, err
+    assert names in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--help"], ["serve", "-h"], ["invoke", "-h"], ["top", "-h"], ["explain", "-h"], ["--version"]]
+)
+def test_help_and_version_succeed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 0
+    assert capsys.readouterr().out
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from stoker_cli.main import run; run(['--help']); "
+        "print(sorted({'aiohttp', 'uvloop', 'rich', 'yaml', 'cryptography', 'asyncio'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
