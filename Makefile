@@ -1,0 +1,54 @@
+# Everything a developer types. Recipes are one or two lines; what needs more is a program of its own.
+PYTHON ?= python3
+PORT ?= 8080
+KEEP ?=
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo test lint types imports fast e2e bench golden docs lock clean
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: .venv/.installed ## Put the locked environment into .venv (PYTHON=python3)
+
+.venv/.installed: requirements/dev.txt pyproject.toml dev/setup.sh
+	@sh dev/setup.sh "$(PYTHON)"
+
+demo: setup ## Serve real models under SLOs and show it (KEEP=1 keeps it up, PORT=8080)
+	@exec $(PY) examples/demo --port $(PORT) $(if $(KEEP),--keep)
+
+test: lint types imports fast e2e ## Everything that CI runs: linters, types, layers, all tests
+
+lint: setup ## Style and the banned clock (ruff)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: setup ## mypy, strict
+	$(PY) -m mypy
+
+imports: setup ## The layers of the architecture (import-linter)
+	.venv/bin/lint-imports
+
+fast: setup ## Unit, property, golden and contract tests, with the coverage of core/stoker
+	$(PY) -m pytest -m "not e2e" --cov=core/stoker --cov-report=term:skip-covered --cov-fail-under=95
+
+e2e: setup ## Tests that start `stoker serve` as a user would
+	$(PY) -m pytest -m e2e
+
+bench: setup ## Measure: added latency, requests per second, memory; nginx as the limit
+	$(PY) -m bench
+
+golden: setup ## Rewrite the golden files; review the difference
+	STOKER_GOLDEN=1 $(PY) -m pytest -m golden
+
+docs: setup ## Regenerate docs/reference
+	$(PY) -m stoker_cli.reference > docs/reference/metrics.md
+
+lock: ## Regenerate requirements/dev.txt (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra cli --extra examples \
+	  --override requirements/overrides.txt pyproject.toml requirements/dev.in -o requirements/dev.txt
+
+clean: ## Remove the environment and all caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage dist build
