@@ -22,6 +22,8 @@ from stoker_gateway.visit import VariantState, Visit
 from stoker_runtime.http_client import BadAnswer, ConnectFailed, ConnectionLost, HttpConnection, ResponseHead
 
 MAX_REFUSAL_BYTES = 64 * 1024
+MAX_LOSSES = 3
+"""Agents or replicas that a request may lose: it may be what kills them."""
 _REFUSALS = msgspec.json.Decoder(Refusal)
 _ELSEWHERE = frozenset((Reason.PREDICTED_MISS, Reason.NO_REPLICA, Reason.DRAINING))
 """Refusals of an agent after which another variant, agent or moment may do."""
@@ -193,6 +195,10 @@ class Exchange:
             refusal, reason = _bodiless(head.status), _reason_of(head.status)
         if reason in _ELSEWHERE and not visit.dispatched:
             return Bounced(reason, refusal)
+        if reason is Reason.REPLICA_FAILED and self._may_repeat(visit) and visit.losses + 1 < MAX_LOSSES:
+            visit.losses += 1
+            visit.dispatched = False
+            return Bounced(Reason.NO_REPLICA, refusal)
         if read.dispatched:
             visit.dispatched = True
             visit.timing = read.timing
@@ -202,12 +208,16 @@ class Exchange:
     def _lost(self, visit: Visit, exc: Exception) -> Reply | Bounced:
         """The agent's connection ended before an answer did."""
         if visit.dispatched:
-            state = visit.state
-            again = visit.screened.idempotency_key or (state is not None and state.function.spec.idempotent)
-            if not again or visit.body is None:
+            if not self._may_repeat(visit):
                 return self._replies.unknown(visit, exc)
             visit.dispatched = False
         return Bounced(None)
+
+    def _may_repeat(self, visit: Visit) -> bool:
+        """Whether a dispatched request may run again, and can."""
+        state = visit.state
+        idempotent = visit.screened.idempotency_key or (state is not None and state.function.spec.idempotent)
+        return bool(idempotent) and visit.body is not None
 
 
 def _reason_of(status: int) -> Reason:

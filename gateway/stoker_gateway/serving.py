@@ -12,7 +12,7 @@ from stoker.model.quantity import format_duration
 from stoker.reasons import Reason
 from stoker.wire.agent import INLINE_BYTES
 from stoker_gateway.config import GatewaySettings
-from stoker_gateway.exchange import Bounced, Exchange
+from stoker_gateway.exchange import MAX_LOSSES, Bounced, Exchange
 from stoker_gateway.hold import HoldRoom
 from stoker_gateway.inbound import Reply
 from stoker_gateway.load_view import LoadView
@@ -21,8 +21,6 @@ from stoker_gateway.visit import FunctionState, Visit
 
 MAX_CANDIDATES = 3
 """The first agent and up to two more."""
-MAX_LOSSES = 3
-"""Agents that a request may lose before its dispatch: it may be what kills them."""
 
 _SEND = {variant: Send(variant) for variant in Variant}
 

@@ -135,7 +135,9 @@ class Agent:
             if old is not None and old.revision != function.revision:
                 self._predictions.reset(key)
             for variant in function.variants:
-                weights[flow_of(key, variant, function.primary)] = function.spec.fair_share
+                flow_key = flow_of(key, variant, function.primary)
+                weights[flow_key] = function.spec.fair_share
+                self._table.flow(flow_key, key, variant)
         self._dispatcher.set_weights(weights)
         for flow in tuple(self._table.flows.values()):
             self._define(flow)
@@ -273,7 +275,11 @@ class Agent:
     def _define(self, flow: FlowState) -> None:
         """Bring a flow and its replicas up to the function as applied last."""
         function = self._functions.get(flow.function)
-        if function is None:
+        if flow.definition is not function:
+            self._changes.touch(flow)
+        if function is None or flow.variant not in function.variants:
+            flow.definition = None
+            self._table.forget_flow(flow)
             return
         flow.definition = function
         concurrency = function.concurrency_of(flow.variant)

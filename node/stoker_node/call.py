@@ -54,7 +54,7 @@ class Call:
         "promised",
         "replica",
         "request",
-        "requeued",
+        "requeues",
         "task",
         "timed_out",
         "timer",
@@ -100,7 +100,8 @@ class Call:
         """102 was written: from here on the work may have been done."""
         self.head_sent = False
         self.timed_out = False
-        self.requeued = False
+        self.requeues = 0
+        """How often its replica accepted no connection."""
         self.promised = False
         """Its predicted work is counted in its flow's `promised_us`."""
         self.failure: tuple[Reason, str] | None = None

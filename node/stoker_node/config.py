@@ -22,6 +22,8 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
     """Kept connections per replica."""
     replica_back_off_s: Seconds = 0.2
     """A warm replica that refuses connections gets no request for this long; whoever runs it finds out meanwhile."""
+    requeue_limit: Annotated[int, Meta(ge=0, le=1000)] = 10
+    """A request whose replica accepts no connection is queued again this often; nothing of it was sent."""
     body_window_s: Seconds = float(BODY_RATE_WINDOW_S)
     """Window over which a body has to keep its rate after dispatch."""
     cut_grace_s: Seconds = 1.0

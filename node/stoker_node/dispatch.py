@@ -119,12 +119,15 @@ class Dispatcher:
         """The dispatch failed before anything was sent: queue it again, with its arrival of before."""
         replica = call.replica
         assert replica is not None, "only a dispatched call is queued again"
-        call.requeued = True
+        call.requeues += 1
         call.task = call.replica = None
         self.policy.done(call.request, 0)
         now_us = self._clock_us()
         self._table.vacate(replica, call, now_us)
-        self._push(call)
+        if call.flow.live():
+            self._push(call)
+        else:
+            self._refuse(call, Reason.NO_REPLICA, "its last replica went before the request was dispatched")
         self._dispatch(replica.device, now_us)
 
     # What the agent tells.
@@ -215,13 +218,9 @@ class Dispatcher:
         call.replica = replica
         call.dispatched_us = now_us
         self._table.occupy(replica, call)
-        if not call.acknowledged:
-            call.acknowledged = True
-            call.connection.acknowledge()
         flow = call.flow
         self._changes.touch(flow)
         self._sink.observe(m.QUEUE_SECONDS, (now_us - call.request.arrival_us) / 1e6, flow.namespace, flow.name)
-        # The task begins in the loop's next turn: by then 102 is on the wire, before the replica hears of the call.
         call.task = asyncio.get_running_loop().create_task(self._forward(call, replica))
 
     def _timed_out(self, call: Call) -> None:
@@ -246,7 +245,7 @@ class Dispatcher:
         elif connection is not None:
             call.connection = None
             detail = "its timeout passed while it ran"
-            connection.refuse(call, refuse(Reason.TIMEOUT, detail, connection.request_id), dispatched=True)
+            connection.refuse(call, refuse(Reason.TIMEOUT, detail, connection.request_id), dispatched=call.acknowledged)
         if call.function.spec.cancel_on_disconnect or not call.body_complete:
             call.close_hop(Reason.TIMEOUT, "its timeout passed while it ran")
 

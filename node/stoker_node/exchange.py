@@ -47,7 +47,7 @@ class Exchange:
             profile = status is not None and status < 500
         except ConnectFailed as err:
             self._suspend(replica)
-            requeue = not call.requeued and call.connection is not None and _has_other(replica)
+            requeue = call.connection is not None and call.requeues < self._settings.requeue_limit
             if not requeue:
                 _fail(call, Reason.REPLICA_FAILED, f"the replica accepts no connection ({err})")
         except ConnectionLost as err:
@@ -72,14 +72,16 @@ class Exchange:
     async def _run(self, call: Call, replica: Replica) -> int | None:
         """The status of the answer; None where the work was given up from this side before one."""
         assert replica.pool is not None, "a replica is warm only once it was attached"
+        hop = call.hop = await replica.pool.acquire(timeout_s=self._settings.replica_connect_s)
+        if call.connection is None:
+            return None  # the gateway left, or was told of the timeout, before anything was sent
+        # Only now: until 102 the gateway may go elsewhere, and a replica that accepts no connection is no dispatch.
+        call.acknowledged = True
+        call.connection.acknowledge()
         if call.body_complete:
-            body = call.take_body()
-            hop, head = await self._send_whole(call, replica, body)
+            hop, head = await self._send_whole(call, replica, hop, call.take_body())
             pump = None
         else:
-            hop = call.hop = await replica.pool.acquire(timeout_s=self._settings.replica_connect_s)
-            if call.failure is not None:
-                raise ConnectionLost("it was closed on this side", had_answer=False)
             framing = (
                 b"transfer-encoding: chunked\r\n\r\n"
                 if call.chunked
@@ -99,14 +101,15 @@ class Exchange:
             call.hop = None
         return head.status
 
-    async def _send_whole(self, call: Call, replica: Replica, body: bytes) -> tuple[HttpConnection, ResponseHead]:
+    async def _send_whole(
+        self, call: Call, replica: Replica, hop: HttpConnection, body: bytes
+    ) -> tuple[HttpConnection, ResponseHead]:
         """Send a complete request and wait for its head; once more on a fresh connection if an idle one was stale."""
         assert replica.pool is not None
         if body or call.content_length is not None or call.chunked:
             request = call.head + b"content-length: %d\r\n\r\n" % len(body)
         else:
             request = call.head + b"\r\n"
-        hop = call.hop = await replica.pool.acquire(timeout_s=self._settings.replica_connect_s)
         while True:
             if call.failure is not None:
                 raise ConnectionLost("it was closed on this side", had_answer=False)
@@ -224,11 +227,6 @@ def _framed(chunk: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(chunk), chunk)
 
 
-def _has_other(replica: Replica) -> bool:
-    """Whether a replica of the flow may take the call instead."""
-    return any(other is not replica and other.alive() for other in replica.flow.replicas.values())
-
-
 def _fail(call: Call, reason: Reason, detail: str) -> None:
     """Answer for a run that failed: why this side closed the connection counts for more than that it broke."""
     connection = call.connection
@@ -239,4 +237,4 @@ def _fail(call: Call, reason: Reason, detail: str) -> None:
         return
     call.connection = None
     reason, detail = call.failure or (reason, detail)
-    connection.refuse(call, refuse(reason, detail, connection.request_id), dispatched=True)
+    connection.refuse(call, refuse(reason, detail, connection.request_id), dispatched=call.acknowledged)

@@ -141,11 +141,14 @@ class LoadStream:
         return self._seq
 
     def _loads(self, function: str) -> _Loads:
-        """Every variant of the function that has something here."""
+        """Every variant of the function that exists or has something left here.
+
+        A variant without replicas is told too: what it takes to start and to run is known, or assumed.
+        """
         return {
             flow.variant: self._load(flow)
             for flow in self._table.of_function(function)
-            if flow.replicas or flow.running or self._policy().queued(flow.key)
+            if flow.definition is not None or flow.replicas or flow.running or self._policy().queued(flow.key)
         }
 
     def _load(self, flow: FlowState) -> VariantLoad:

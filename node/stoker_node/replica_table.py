@@ -194,8 +194,9 @@ class ReplicaTable:
         return tuple(flow for key in keys if (flow := self.flows.get(key)) is not None)
 
     def forget_flow(self, flow: FlowState) -> None:
-        """Drop a flow that has nothing left."""
-        if not flow.replicas and not flow.running and not flow.promised_us and self.flows.get(flow.key) is flow:
+        """Drop a flow that is not defined (any more) and has nothing left."""
+        unused = flow.definition is None and not flow.replicas and not flow.running and not flow.promised_us
+        if unused and self.flows.get(flow.key) is flow:
             del self.flows[flow.key]
 
     def add(self, replica: Replica) -> None:

@@ -68,8 +68,12 @@ async def test_a_replica_that_hangs_times_out_and_is_replaced_after_its_grace(pl
     assert await platform.metric("stoker_replica_failures_total", function="hangs", reason="ReplicaHung") == 1
 
 
-async def test_a_replica_that_never_gets_ready_says_so_and_the_request_ends_at_its_timeout(platform: Platform) -> None:
-    platform.apply(function("never", env={"NEVER_READY": "1"}, container={"startupTimeout": "1s"}, timeout="4s"))
+async def test_a_replica_that_never_gets_ready_ends_the_request_at_its_timeout_saying_so(platform: Platform) -> None:
+    platform.apply(
+        function(
+            "never", env={"NEVER_READY": "1"}, container={"startupTimeout": "1s"}, timeout="4s", slo={"latency": "1s"}
+        )
+    )
     await platform.start()
     answer = await platform.call("never")
     assert answer.status == 504
@@ -78,7 +82,7 @@ async def test_a_replica_that_never_gets_ready_says_so_and_the_request_ends_at_i
 
 
 async def test_a_function_that_cannot_start_backs_off_and_shows_its_last_words(platform: Platform) -> None:
-    platform.apply(function("dies", env={"FAIL_START": "1"}, timeout="4s"))
+    platform.apply(function("dies", env={"FAIL_START": "1"}, timeout="4s", slo={"latency": "1s"}))
     await platform.start()
     answer = await platform.call("dies")
     assert answer.status == 504
@@ -144,7 +148,7 @@ async def test_malformed_http_is_refused_and_never_forwarded(platform: Platform)
         b"GET /default/strict/ HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n",
         b"GET /default/strict/ HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
         b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /default/strict/\r\n",
+        b"GET /default/strict/\r\n\r\n",
     ):
         reader, writer = await asyncio.open_connection("127.0.0.1", platform.port)
         writer.write(request)

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planning_world import S, World, gpus, make_function
+
 from stoker.model.planning import Drain, Kill
 from stoker.model.replica import ReplicaState
 from stoker.reasons import Reason
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.property
     most=st.integers(1, 3),
     shares=st.lists(st.integers(1, 3), min_size=6, max_size=6),
 )
-def test_functions_under_constant_backlog_take_turns_and_none_starves(
+def test_functions_under_constant_backlog_take_turns_and_none_starves(  # noqa: PLR0917  hypothesis fills them
     count: int, devices: int, start_s: float, exec_s: float, most: int, shares: list[int]
 ) -> None:
     names = [f"f{i}" for i in range(count)]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from msgspec.structs import replace
+
 from stoker.model.demand import VariantDemand
 from stoker.model.device import Device, DeviceKind, Reservation, fits
 from stoker.model.function import (
@@ -127,7 +128,7 @@ class World:
             demand.setdefault(pair[0], {})[pair[1]] = VariantDemand(
                 in_system=self.load.get(pair, 0), last_wake_us=self.wakes.get(pair)
             )
-        starts = {key: {variant: self.start_us for variant in Variant} for key in self.functions}
+        starts = {key: dict.fromkeys(Variant, self.start_us) for key in self.functions}
         return Observed(
             functions=self.functions,
             devices=tuple(self.devices),

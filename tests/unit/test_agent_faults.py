@@ -101,16 +101,35 @@ async def test_a_replica_that_refuses_connections_loses_its_request_to_another_o
     assert agent.status(broken).in_flight == 0
 
 
-async def test_a_lone_replica_that_refuses_connections_is_502_and_the_queue_waits(agent: AgentUnderTest) -> None:
+async def test_a_request_to_a_lone_replica_that_refuses_connections_waits_until_it_accepts_them(
+    agent: AgentUnderTest,
+) -> None:
+    _, server = await agent.warm()
+    await server.close()
+    waiting = await agent.send(body=b"kept")
+    await agent.until(lambda: agent.queued() == 1)
+    await server.start()
+    answer = await waiting.final()
+    assert (answer.status, answer.interim, answer.dispatched) == (200, 1, "1")
+
+
+async def test_a_request_whose_replica_goes_before_it_accepts_a_connection_was_never_dispatched(
+    agent: AgentUnderTest,
+) -> None:
+    replica, server = await agent.warm()
+    await server.close()
+    waiting = await agent.send()
+    await agent.until(lambda: agent.queued() == 1)
+    agent.agent.detach(replica, Reason.REPLICA_FAILED)
+    answer = await waiting.final()
+    assert (answer.problem["reason"], answer.interim, answer.dispatched) == ("NoReplica", 0, "0")
+
+
+async def test_a_replica_that_refuses_connections_for_good_is_502(agent: AgentUnderTest) -> None:
     _, server = await agent.warm()
     await server.close()
     answer = await agent.call()
-    assert (answer.status, answer.problem["reason"], answer.dispatched) == (502, "ReplicaFailed", "1")
-    waiting = await agent.send()
-    await agent.until(lambda: agent.queued() == 1)
-    server.handler = None
-    await server.start()
-    assert (await waiting.final()).status == 200
+    assert (answer.status, answer.problem["reason"], answer.dispatched) == (502, "ReplicaFailed", "0")
 
 
 async def test_what_a_process_that_ended_still_ran_is_502_and_its_devices_are_free(agent: AgentUnderTest) -> None:

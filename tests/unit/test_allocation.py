@@ -1,8 +1,11 @@
 """Who gives way: idle replicas by value, claims that nobody steals, turns under constant backlog."""
 
+from functools import partial
+
 import pytest
 from msgspec.structs import replace
 from planning_world import GPU, S, World, gpus, make_function, revision_of
+
 from stoker.allocation import grow_credit, grow_usage
 from stoker.errors import UnknownName
 from stoker.model.function import GpuOption, Sharing
@@ -16,10 +19,14 @@ from stoker.reasons import Reason
 pytestmark = pytest.mark.unit
 
 
+def has_warm(world: World, name: str) -> bool:
+    return world.warm(name) == 1
+
+
 def warm_and_idle(world: World, *names: str) -> None:
     for name in names:
         world.want(name, 1)
-        world.until(lambda name=name: world.warm(name) == 1)
+        world.until(partial(has_warm, world, name))
         world.run(2 * S)
         world.want(name, 0)
         world.run(2 * S)
@@ -34,7 +41,7 @@ def test_an_idle_replica_gives_way_to_a_function_that_waits_and_the_device_goes_
     assert world.drains()[-1].for_function == "default/b"
     assert [claim.function for claim in world.memory.claims] == ["default/b"]
     world.until(lambda: world.warm("b") == 1)
-    assert world.memory.claims == ()
+    assert not world.memory.claims
 
 
 def test_a_freed_device_is_not_stolen_by_a_function_that_began_to_wait_later() -> None:
@@ -154,11 +161,11 @@ def test_a_claim_lapses_when_its_function_no_longer_wants() -> None:
     warm_and_idle(world, "a")
     world.want("b", 1)
     world.plan()
-    assert len(world.memory.claims) == 1
+    assert world.memory.claims
     world.want("b", 0)
     world.wakes.clear()
     world.step()
-    assert world.memory.claims == ()
+    assert not world.memory.claims
     assert world.starts("b") == []
 
 
@@ -246,7 +253,7 @@ def test_a_device_that_falls_ill_loses_its_claim() -> None:
     world.plan()
     world.devices[0] = replace(world.devices[0], healthy=False, reason="Xid 48")
     world.step()
-    assert world.memory.claims == ()
+    assert not world.memory.claims
     world.run(5 * S)
     assert world.starts("b") == []
 

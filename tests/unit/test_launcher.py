@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from planning_world import cores, gpus, make_function, status_of
+
 from stoker.model.device import Device, DeviceKind
 from stoker.model.function import ContainerSpec, EnvVar, Function
 from stoker.model.replica import ReplicaSpec

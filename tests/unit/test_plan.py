@@ -1,7 +1,10 @@
 """plan(): scaling, placement, what is broken, and what it says."""
 
+from itertools import pairwise
+
 import pytest
 from planning_world import CPU, GPU, S, World, cores, gpus, make_function, revision_of, status_of
+
 from stoker.model.function import ContainerSpec, CpuVariant, GpuOption, Sharing
 from stoker.model.planning import Drain, Kill, Observed, PlanParams, Start, Stop
 from stoker.model.replica import ReplicaState
@@ -297,7 +300,7 @@ def test_a_function_that_never_starts_backs_off_doubling_and_shows_its_last_word
     world.crashes.add(revision_of(1))
     world.run(20 * S, by_us=100_000)
     times = [at for at, action in world.actions if isinstance(action, Start)]
-    gaps = [(b - a) / S for a, b in zip(times, times[1:], strict=False)]
+    gaps = [(b - a) / S for a, b in pairwise(times)]
     assert gaps == pytest.approx([0.6, 1.1, 2.1, 4.1, 8.1], abs=0.11)
     assert world.last is not None
     status = world.last.statuses["default/f"]

@@ -2,6 +2,7 @@
 
 import pytest
 from planning_world import CPU, S, World, cores, gpus, make_function, revision_of
+
 from stoker.model.function import ContainerSpec, CpuVariant
 from stoker.model.planning import Drain, Kill, Start
 from stoker.model.replica import ReplicaState

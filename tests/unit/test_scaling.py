@@ -1,14 +1,17 @@
 """Numbers of replicas, and who may go."""
 
+from typing import Any
+
 import pytest
 from planning_world import GPU, S, make_function, status_of
+
 from stoker.model.replica import ReplicaState
 from stoker.scaling import Size, is_idle, keep_until_us, least_loss_first, longest_idle_first, size_of
 
 pytestmark = pytest.mark.unit
 
 
-def size(load: int = 0, woken_us: int | None = None, now_us: int = 100 * S, **scaling: int) -> Size:
+def size(load: int = 0, woken_us: int | None = None, now_us: int = 100 * S, **scaling: Any) -> Size:
     return size_of(make_function(**scaling), GPU, load, woken_us, now_us, S)
 
 

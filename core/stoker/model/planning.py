@@ -114,6 +114,8 @@ class FunctionMemory(Struct, frozen=True, kw_only=True):
     back_off: dict[Variant, BackOff] = {}
     waiting_since_us: dict[Variant, int] = {}
     """Since when a variant has had demand, no replica, and no device to start one on."""
+    gave_way_us: dict[Variant, int] = {}
+    """When a variant last gave way: the wakes until then were answered, and do not bring it back."""
     usage: dict[Variant, Usage] = {}
     credit: dict[Variant, Credit] = {}
 

@@ -1,0 +1,205 @@
+"""The command `stoker`. The one place where real, simulated or no devices are chosen.
+
+Only click is imported at the top: `stoker --help` and a mistyped option answer at once. Every error is one clear
+sentence on stderr and exit code 2.
+"""
+# Imports stand in the commands so that a command loads only what it runs; click hands options over by name.
+# ruff: noqa: PLC0415, PLR0917
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from stoker.errors import StokerError
+from stoker_cli.console import complain, one_line
+
+if TYPE_CHECKING:
+    from stoker_node.devices import DeviceProbe
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_PORT = click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Port of the stoker serve to ask.")
+
+
+@click.group(context_settings=_CONTEXT, invoke_without_command=True)
+@click.version_option(package_name="stoker", prog_name="stoker", message="%(prog)s %(version)s")
+@click.pass_context
+def stoker(context: click.Context) -> None:
+    """Serverless GPU functions with service-level objectives."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@stoker.command(short_help="Serve the functions in YAML files or folders.")
+@click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(path_type=Path), required=True)
+@click.option("--gpus", metavar="SPEC", help="Simulated GPUs, as in 2xA100-40GB,1xL4-24GB; none: CPU only.")
+@click.option("--port", type=click.IntRange(0, 65534), default=8080, show_default=True, help="0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the public listener.")
+@click.option("--mtls", is_flag=True, help="Mutual TLS between gateway and agent.")
+@click.option(
+    "--queueing", metavar="NAME", help="Queueing policy unless a GpuPolicy names one.  [default: least-slack]"
+)
+@click.option("--drain", metavar="DURATION", help="How long accepted requests may finish at the end.  [default: 30s]")
+@click.option("--log-format", metavar="FORM", help="auto, console or json.  [default: auto]")
+# Both are the process launcher, the only one there is; the choice is checked so that a script may name it.
+@click.option(
+    "--launcher",
+    type=click.Choice(["auto", "process"]),
+    default="auto",
+    show_default=True,
+    expose_value=False,
+    help="How functions run.",
+)
+def serve(
+    files: tuple[Path, ...],
+    gpus: str | None,
+    port: int,
+    host: str,
+    mtls: bool,
+    queueing: str | None,
+    drain: str | None,
+    log_format: str | None,
+) -> int:
+    """Serve the functions in FILE... (YAML files, or folders of them), and follow their changes.
+
+    Without --gpus: the NVIDIA GPUs of this machine, or its CPU cores only where it has none.
+    """
+    from stoker.model.quantity import parse_duration_us
+    from stoker_cli.serve import ServeOptions, run_serve
+
+    options = ServeOptions(
+        files=files,
+        host=host,
+        port=port,
+        mtls=mtls,
+        queueing=queueing,
+        drain_s=None if drain is None else parse_duration_us(drain, "--drain") / 1_000_000,
+        log_format=log_format,
+    )
+    return run_serve(options, lambda: _gpu_probe(gpus), os.environ)
+
+
+@stoker.command(name="invoke", short_help="Send one request to a function.")
+@click.argument("function")
+@click.option("-d", "--data", metavar="DATA", help="Body: a text, @FILE, or @- for standard input.")
+@click.option("--deadline", metavar="DURATION", help="Latest time for the answer, as in 200ms. May only tighten.")
+@click.option("--path", default="/", show_default=True, help="Path at the function, with its query.")
+@click.option("--method", metavar="METHOD", help="[default: POST with a body, else GET]")
+@click.option("--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="May be given several times.")
+@click.option("-o", "--output", metavar="FILE", help="Write the body there instead of standard output.")
+@click.option("--url", metavar="URL", help="Base URL of a gateway, instead of a stoker serve of this user.")
+@_PORT
+def invoke_command(
+    function: str,
+    data: str | None,
+    deadline: str | None,
+    path: str,
+    method: str | None,
+    headers: tuple[str, ...],
+    output: str | None,
+    url: str | None,
+    port: int | None,
+) -> int:
+    """Send one request to FUNCTION (NAME or NAMESPACE/NAME): its body to stdout, its timing to stderr.
+
+    Exit code 0 for a 2xx answer, 1 for another, 2 where there was none.
+    """
+    from stoker_cli.invoke import Call, invoke
+
+    call = Call(
+        function=function,
+        data=data,
+        deadline=deadline,
+        path=path,
+        method=method,
+        headers=headers,
+        output=output,
+        url=url,
+        port=port,
+    )
+    return invoke(call, os.environ)
+
+
+@stoker.command(name="top")
+@click.option("--once", is_flag=True, help="Print one picture and end (always so off a terminal).")
+@_PORT
+def top_command(once: bool, port: int | None) -> None:
+    """Show functions, requests and devices, live. Ctrl-C ends it."""
+    from stoker_cli.top import top
+
+    top(os.environ, port=port, once=once)
+
+
+@stoker.command(name="explain", short_help="Say why a request waited or was refused.")
+@click.argument("what", metavar="REQUEST_ID|NAMESPACE/FUNCTION")
+@_PORT
+def explain_command(what: str, port: int | None) -> None:
+    """Say in plain words why a request waited or was refused, or how a function stands."""
+    from stoker_cli.explain import explain
+
+    click.echo(explain(what, os.environ, port))
+
+
+@stoker.command(name="doctor", short_help="Check whether this machine is fit to serve.")
+def doctor_command() -> int:
+    """Check this machine: each line is ok, warn or fail, and says how to fix it. Exit code 1 if one fails."""
+    from stoker_cli.doctor import doctor
+    from stoker_node.nvml import NvmlProbe
+
+    return doctor(os.environ, NvmlProbe)
+
+
+def _gpu_probe(gpus: str | None) -> "DeviceProbe | None":
+    """Simulated GPUs where --gpus names some, the machine's NVIDIA GPUs where it is not given, else none."""
+    if gpus is not None:
+        from stoker_node.simulated import SimulatedProbe
+
+        return None if gpus.strip().lower() == "none" else SimulatedProbe(gpus)
+    from stoker_node.devices import DevicesUnavailable
+    from stoker_node.nvml import NvmlProbe
+
+    try:
+        return NvmlProbe()
+    except DevicesUnavailable:
+        # A machine without GPUs serves on its cores; a function that needs a GPU is told about --gpus.
+        return None
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the console script."""
+    code = run(arguments)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _mute_stdout()
+    sys.exit(code)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Exit code of a command line."""
+    try:
+        code = stoker.main(arguments, prog_name="stoker", standalone_mode=False)
+    except click.UsageError as err:
+        command = err.ctx.command_path if err.ctx is not None else "stoker"
+        complain(f"{one_line(err.format_message()).rstrip('.')}; see: {command} --help")
+        return 2
+    except (click.ClickException, StokerError) as err:
+        complain(err.format_message() if isinstance(err, click.ClickException) else str(err))
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        _mute_stdout()
+        return 141
+    return code if isinstance(code, int) else 0
+
+
+def _mute_stdout() -> None:
+    """The reader of our output left (`stoker top | head`): keep Python from complaining of it once more at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""The reconciler of embedded mode: observe -> plan -> act, over and over. Level-triggered: it never needs an event.
+
+Every change pokes it; pokes that come together make one plan, and plans are at least MIN_INTERVAL_S apart. Nothing is
+decided here (stoker.plan does) and no step of a replica's life is awaited here (stoker_cli.replica_life does).
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import structlog
+
+from stoker.metrics import MetricsSink
+from stoker.model.demand import Demand
+from stoker.model.device import Reservation
+from stoker.model.function import Function, Variant
+from stoker.model.planning import Observed, Plan, PlanMemory, PlanParams
+from stoker.model.status import FunctionStatus
+from stoker.plan import plan
+from stoker.policies.allocation.registry import make_allocation_policy
+from stoker.prediction import Predictions
+from stoker_cli.replica_life import AgentLives, Launcher, ReplicaLives
+
+MIN_INTERVAL_S = 0.05
+"""At most 20 plans a second, however many requests come and go; the first after a quiet time runs at once."""
+PLAN_SHARE = 0.1
+"""Planning takes at most about this share of the event loop, which serves requests: hundreds of waiting functions
+make a plan take milliseconds, and then plans come further apart."""
+RETRY_S = 0.2
+"""After an action that could not begin."""
+BROKEN_S = 1.0
+"""After a plan that raised: a defect must not take the replicas that run with it."""
+
+log = structlog.get_logger(__name__)
+
+
+class AgentControl(AgentLives, Protocol):
+    """The agent as the reconciler sees it."""
+
+    def reservations(self) -> tuple[Reservation, ...]: ...
+    def queued(self) -> dict[str, dict[Variant, int]]: ...
+    def prediction(self) -> Predictions: ...
+    def on_change(self, callback: Callable[[], None]) -> None: ...
+
+
+class DemandSource(Protocol):
+    """The gateway as the reconciler sees it."""
+
+    def demand(self) -> Demand: ...
+    def on_demand(self, callback: Callable[[], None]) -> None: ...
+
+
+class Reconciler:
+    """Keeps replicas as the functions, the demand and the devices want them."""
+
+    def __init__(
+        self,
+        *,
+        agent: AgentControl,
+        gateway: DemandSource,
+        launcher: Launcher,
+        clock_us: Callable[[], int],
+        metrics: MetricsSink,
+        params: PlanParams = PlanParams(),  # noqa: B008  a frozen value
+    ) -> None:
+        """Raises UnknownName for an allocation policy that does not exist."""
+        make_allocation_policy(params.allocation)
+        self._agent = agent
+        self._gateway = gateway
+        self._clock_us = clock_us
+        self._params = params
+        self._functions: dict[str, Function] = {}
+        self._memory = PlanMemory()
+        self._statuses: dict[str, FunctionStatus] = {}
+        self._poked = asyncio.Event()
+        self._loop_task: asyncio.Task[None] | None = None
+        self._lives = ReplicaLives(
+            agent=agent, launcher=launcher, clock_us=clock_us, metrics=metrics, changed=self.poke
+        )
+        agent.on_change(self.poke)
+        gateway.on_demand(self.poke)
+
+    def set_functions(self, functions: Mapping[str, Function]) -> None:
+        """The functions that are to be served from now on."""
+        self._functions = dict(functions)
+        self.poke()
+
+    def poke(self) -> None:
+        """Something changed: plan soon. Cheap; from the event loop's thread only."""
+        self._poked.set()
+
+    def statuses(self) -> dict[str, FunctionStatus]:
+        """The state of every function as of the last plan."""
+        return self._statuses
+
+    def why_waiting(self, key: str) -> str:
+        """Why a request for the function waits, in one sentence; empty for an unknown function."""
+        status = self._statuses.get(key)
+        return "" if status is None else status.why_waiting
+
+    async def start(self) -> None:
+        """Begin to reconcile."""
+        if self._loop_task is None:
+            self._loop_task = asyncio.create_task(self._run(), name="reconciler")
+
+    async def stop(self) -> None:
+        """Plan nothing more; drain and end every replica. Gateway and agent should be drained before."""
+        task, self._loop_task = self._loop_task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+        await self._lives.end_all()
+
+    async def _run(self) -> None:
+        while True:
+            self._poked.clear()
+            begin_us = self._clock_us()
+            try:
+                wait_s = self._reconcile()
+                pause_s = max(MIN_INTERVAL_S, (self._clock_us() - begin_us) / 1e6 / PLAN_SHARE)
+            except Exception:
+                log.exception("plan_failed")
+                wait_s = pause_s = BROKEN_S
+            await asyncio.sleep(min(pause_s, BROKEN_S))
+            try:
+                await asyncio.wait_for(self._poked.wait(), max(0.0, wait_s - pause_s))
+            except TimeoutError:
+                continue
+
+    def _reconcile(self) -> float:
+        """One round; how long until the next one is due, in seconds."""
+        observed = self._observe()
+        failures = len(observed.failures)
+        now_us = self._clock_us()
+        result = plan(observed, now_us, self._params)
+        del self._lives.failures[:failures]
+        self._memory = result.memory
+        self._statuses = result.statuses
+        all_begun = self._act(result)
+        due_s = max(0.0, (result.next_due_us - now_us) / 1e6)
+        return due_s if all_begun else min(due_s, RETRY_S)
+
+    def _observe(self) -> Observed:
+        predictions = self._agent.prediction()
+        start_us: dict[str, dict[Variant, int]] = {}
+        for key, function in self._functions.items():
+            for variant in function.variants:
+                estimate = predictions.start_us(function, variant)
+                if estimate.samples:
+                    start_us.setdefault(key, {})[variant] = estimate.us
+        return Observed(
+            functions=self._functions,
+            devices=self._agent.devices(),
+            reservations=self._agent.reservations(),
+            replicas=self._agent.replicas(),
+            demand=self._gateway.demand(),
+            queued=self._agent.queued(),
+            start_us=start_us,
+            failures=tuple(self._lives.failures),
+            leaving=self._lives.leaving(),
+            killed=self._lives.killed(),
+            memory=self._memory,
+        )
+
+    def _act(self, result: Plan) -> bool:
+        begun = True
+        for action in result.actions:
+            try:
+                begun &= self._lives.act(action)
+            except Exception:
+                # One replica's trouble must not keep the others' actions from beginning.
+                log.exception("action_failed", action=type(action).__name__)
+                begun = False
+        return begun

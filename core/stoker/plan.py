@@ -1,0 +1,204 @@
+"""plan(): from what is observed to what is done, over all functions at once. Pure and level-triggered.
+
+The order: fold in what happened, end what is broken, remove what was deleted, let each pair say what it wants
+(stoker.wants), then give devices away: entitled wants first, the longest waiting first, then scale-outs, then wakes.
+A want that finds no free device may have one freed (stoker.allocation); that device is claimed for it until it starts.
+Planned again on a world in which the actions show, it orders nothing new; any action that was lost is ordered again.
+"""
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from stoker import allocation, rollout
+from stoker.candidates import candidates_for
+from stoker.capacity import needs_of
+from stoker.conditions import describe
+from stoker.draft import Draft
+from stoker.model.fitting import fits_any
+from stoker.model.function import Variant
+from stoker.model.planning import (
+    Claim,
+    Credit,
+    FunctionMemory,
+    Observed,
+    Pair,
+    Plan,
+    PlanMemory,
+    PlanParams,
+    Stop,
+)
+from stoker.model.quantity import format_duration
+from stoker.model.replica import ReplicaState
+from stoker.reasons import Reason
+from stoker.wants import Rank, Want, shape
+
+
+def plan(observed: Observed, now_us: int, params: PlanParams) -> Plan:
+    """What to do at `now_us`. Raises UnknownName for an allocation policy that does not exist, nothing else."""
+    draft = Draft(observed, now_us, params)
+    _fold(draft)
+    _kill_broken(draft)
+    _remove_deleted(draft)
+    wants = [
+        want
+        for function in observed.functions.values()
+        for variant in function.variants
+        for want in shape(draft, function, variant)
+    ]
+    draft.board.set_claims(_standing_claims(draft, wants))
+    _serve(draft, wants)
+    _stop_drained(draft)
+    for key, function in observed.functions.items():
+        for variant in function.variants:
+            _charge(draft, (key, variant))
+    busy = bool(draft.fleet.by_id or draft.waiting or draft.actions)
+    return Plan(
+        actions=tuple(draft.actions),
+        statuses={key: describe(draft, function) for key, function in observed.functions.items()},
+        memory=PlanMemory(functions=draft.memory, claims=tuple(draft.board.claims), clocks=draft.clocks),
+        next_due_us=draft.next_due_us(busy=busy),
+    )
+
+
+def _fold(draft: Draft) -> None:
+    observed, now_us = draft.observed, draft.now_us
+    for key, function in observed.functions.items():
+        memory = observed.memory.functions.get(key, FunctionMemory())
+        live = [r for variant in Variant for r in draft.fleet.live((key, variant))]
+        memory = rollout.observe(memory, function, live, now_us, draft.params)
+        for failure in observed.failures:
+            if failure.function == key:
+                memory = rollout.count_failure(memory, function, failure, draft.params)
+        memory = rollout.check_progress(memory, function, now_us)
+        if rollout.is_updating(memory, function.revision) and memory.failed is None:
+            unfit = fits_any(function, observed.devices)
+            if unfit is not None:
+                memory = rollout.give_up(memory, function.revision, unfit)
+        if memory.trying_since_us is not None:
+            draft.due(memory.trying_since_us + function.spec.progress_deadline_us)
+        credit = {}
+        for variant in function.variants:
+            pair = (key, variant)
+            before = memory.credit.get(variant, Credit())
+            credit[variant] = allocation.grow_credit(before, draft.fleet.all_of(pair), draft.clocks.get(variant, 0.0))
+        draft.memory[key] = replace(memory, credit=credit)
+
+
+def _charge(draft: Draft, pair: Pair) -> None:
+    """Bring usage up to date; what this plan starts or ends is charged from its next look on."""
+    memory = draft.memory[pair[0]]
+    usage = draft.usage(pair)
+    draft.memory[pair[0]] = replace(memory, usage={**memory.usage, pair[1]: usage})
+
+
+def _kill_broken(draft: Draft) -> None:
+    """End replicas that hang (the bound on "a slot is free at the true end") or never get ready."""
+    for replica in list(draft.fleet.by_id.values()):
+        function = draft.observed.functions.get(replica.spec.function)
+        if replica.spec.id in draft.observed.killed:
+            continue
+        if replica.overdue_us is not None:
+            grace_us = 0
+            if function is not None:
+                grace_us = function.container_of(replica.spec.variant).termination_grace_us
+            if replica.overdue_us > grace_us:
+                over = format_duration(replica.overdue_us)
+                draft.kill(
+                    replica, Reason.REPLICA_HUNG, f"a request went on for {over} after its timeout; it was killed"
+                )
+            else:
+                draft.due(draft.now_us + grace_us - replica.overdue_us + 1)
+        elif replica.state is ReplicaState.STARTING and function is not None:
+            if replica.spec.id in draft.fleet.leaving or replica.spec.variant not in function.variants:
+                continue
+            limit_us = function.container_of(replica.spec.variant).startup_timeout_us
+            if draft.now_us - replica.started_us > limit_us:
+                limit = format_duration(limit_us)
+                draft.kill(replica, Reason.START_TIMEOUT, f"it was not ready within startupTimeout {limit}")
+            else:
+                draft.due(replica.started_us + limit_us + 1)
+
+
+def _remove_deleted(draft: Draft) -> None:
+    """Drain what belongs to no function or to a variant that its function no longer has."""
+    for pair in draft.fleet.pairs():
+        function = draft.observed.functions.get(pair[0])
+        if function is not None and pair[1] in function.variants:
+            continue
+        for replica in draft.fleet.live(pair):
+            draft.drain(replica, Reason.DELETING if function is None else Reason.REVISION_REPLACED)
+
+
+def _standing_claims(draft: Draft, wants: Iterable[Want]) -> list[Claim]:
+    """The claims whose pair still wants a device badly enough, and whose devices will fit it."""
+    open_wants: dict[Pair, int] = {}
+    for want in wants:
+        if want.rank is not Rank.WEAK:
+            open_wants[want.pair] = open_wants.get(want.pair, 0) + 1
+    standing = []
+    for claim in draft.board.claims:
+        pair = (claim.function, claim.variant)
+        if open_wants.get(pair, 0) > 0 and draft.board.is_viable(claim, draft.fleet.leaving):
+            open_wants[pair] -= 1
+            standing.append(claim)
+    return standing
+
+
+def _serve(draft: Draft, wants: list[Want]) -> None:
+    """Give devices to wants, in order; free some where that is due."""
+    refused: set[Pair] = set()
+    pending: dict[Pair, int] = {}
+    for want in sorted(wants, key=lambda w: (w.rank, w.since_us, w.pair)):
+        pair = want.pair
+        if pair in refused:
+            continue
+        if _start(draft, want):
+            if want.backlogged:
+                draft.set_waiting(pair, waits=False)
+            continue
+        draft.waiting.add(pair)
+        if want.backlogged:
+            draft.set_waiting(pair, waits=True)
+        waits_for = pending.get(pair, 0)
+        if waits_for < len(draft.board.claims_of(pair)):
+            pending[pair] = waits_for + 1
+        elif want.rank is Rank.WEAK or not _free_devices(draft, want):
+            refused.add(pair)
+        else:
+            pending[pair] = waits_for + 1
+
+
+def _start(draft: Draft, want: Want) -> bool:
+    for need in needs_of(want.function, want.pair[1]):
+        devices = draft.board.place(need, want.pair)
+        if devices is not None:
+            draft.start(want.pair, want.function, need, devices)
+            return True
+    return False
+
+
+def _free_devices(draft: Draft, want: Want) -> bool:
+    """Claim devices for the want, draining who must give way; False when nothing can be freed now."""
+    candidates = candidates_for(draft, want)
+    needs = needs_of(want.function, want.pair[1])
+    eviction = allocation.find_eviction(draft.board, needs, want.pair, candidates, draft.fleet.leaving)
+    if eviction is None:
+        return False
+    for victim in eviction.victims:
+        draft.drain(draft.fleet.by_id[victim.replica_id], victim.reason, want.pair[0])
+        if victim.rank == 0:
+            draft.clocks[want.pair[1]] = max(draft.clocks.get(want.pair[1], 0.0), victim.cost)
+    draft.board.claim(want.pair, eviction.need, eviction.devices)
+    return True
+
+
+def _stop_drained(draft: Draft) -> None:
+    """Stop what is drained and what nobody is taking care of: a step of its ending was lost."""
+    for replica in draft.fleet.by_id.values():
+        if (
+            replica.state is ReplicaState.DRAINING
+            and replica.in_flight == 0
+            and replica.spec.id not in draft.observed.leaving
+        ):
+            draft.actions.append(Stop(replica_id=replica.spec.id))

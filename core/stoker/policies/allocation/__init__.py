@@ -1,0 +1,1 @@
+"""Which idle replica gives way when no device is free."""

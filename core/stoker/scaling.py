@@ -1,0 +1,74 @@
+"""How many replicas of a variant are wanted, and which may go for lack of use. Knows one pair at a time.
+
+replicas = clamp(ceil(in system / concurrency), min, max) (concurrency target; a model of queueing comes later).
+A wake is a weak want of one: it takes a free device and never another function's.
+"""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from stoker.model.function import Function, Variant
+from stoker.model.replica import ReplicaState, ReplicaStatus
+
+
+class Size(Struct, frozen=True, kw_only=True):
+    """Wanted numbers of replicas: least <= strong <= weak <= most."""
+
+    least: int
+    strong: int
+    weak: int
+    most: int
+    weak_until_us: int | None
+    """When the weak want ends unless it is woken again."""
+
+
+def size_of(  # noqa: PLR0917  one pair's facts
+    function: Function, variant: Variant, load: int, last_wake_us: int | None, now_us: int, least_wake_us: int
+) -> Size:
+    """What is wanted of a pair with `load` requests that need a replica."""
+    most = function.max_replicas_of(variant)
+    least = min(function.min_replicas_of(variant), most)
+    strong = min(max(-(-load // function.concurrency_of(variant)), least), most)
+    until = None
+    if last_wake_us is not None:
+        until = last_wake_us + max(function.spec.scaling.keep_alive_ttl_us, least_wake_us)
+    woken = until is not None and now_us < until
+    weak = min(max(strong, 1 if woken else 0), most)
+    return Size(least=least, strong=strong, weak=weak, most=most, weak_until_us=until if weak > strong else None)
+
+
+def is_idle(replica: ReplicaStatus) -> bool:
+    """Whether it is warm with nothing in flight and nothing queued for it."""
+    return replica.state is ReplicaState.WARM and replica.in_flight == 0 and replica.idle_since_us is not None
+
+
+def keep_until_us(replica: ReplicaStatus, function: Function, least_us: int) -> int | None:
+    """When an idle replica has been kept alive long enough; None while it is not idle.
+
+    One that was never used stays for at least `least_us`: whoever woke it must get the chance to come back.
+    """
+    if not is_idle(replica) or replica.idle_since_us is None:
+        return None
+    ttl_us = function.spec.scaling.keep_alive_ttl_us
+    return replica.idle_since_us + (ttl_us if replica.served else max(ttl_us, least_us))
+
+
+def longest_idle_first(replicas: Iterable[ReplicaStatus]) -> list[ReplicaStatus]:
+    """The idle ones of `replicas`."""
+    idle = [r for r in replicas if is_idle(r)]
+    return sorted(idle, key=lambda r: (r.idle_since_us or 0, r.spec.id))
+
+
+def least_loss_first(replicas: Iterable[ReplicaStatus]) -> list[ReplicaStatus]:
+    """The order to take replicas away in: starting, idle for long, idle, then the least busy."""
+    return sorted(
+        replicas,
+        key=lambda r: (
+            r.state is not ReplicaState.STARTING,
+            r.in_flight,
+            r.idle_since_us is None,
+            r.idle_since_us or 0,
+            r.spec.id,
+        ),
+    )

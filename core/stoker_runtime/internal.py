@@ -1,0 +1,104 @@
+"""The internal listener: /metrics, /healthz, /readyz, and JSON routes that the composer hands in.
+
+For operators and the command line, on an address that tenants cannot reach. Knows nothing of what it shows.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from ssl import SSLContext
+from typing import Any
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from stoker_runtime.metrics import CONTENT_TYPE
+
+log = structlog.get_logger(__name__)
+
+JsonRoute = Callable[[Mapping[str, str]], Any]
+"""Gets the parts of the path (`/v1/requests/{id}` -> {"id": ...}); its result is sent as JSON, None is 404."""
+
+
+class Internal:
+    """Starts on `start`, answers until `stop`. Handlers run on the loop and must be short."""
+
+    def __init__(
+        self,
+        *,
+        metrics: Callable[[], bytes],
+        unready: Callable[[], str | None],
+        routes: Mapping[str, JsonRoute] | None = None,
+    ) -> None:
+        """`unready` says in one sentence why no request should be sent here now; None means ready."""
+        self.port = 0
+        self._metrics = metrics
+        self._unready = unready
+        self._routes = dict(routes or {})
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0, ssl: SSLContext | None = None) -> None:
+        """Listen; port 0 takes a free one. Raises OSError where the address cannot be had."""
+        app = web.Application()
+        app.router.add_get("/metrics", self._on_metrics)
+        app.router.add_get("/healthz", self._on_health)
+        app.router.add_get("/readyz", self._on_ready)
+        for path, route in self._routes.items():
+            app.router.add_get(path, _json_handler(route))
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        site = web.TCPSite(runner, host, port, ssl_context=ssl, reuse_address=True)
+        try:
+            await site.start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        name = runner.addresses[0]
+        self.port = int(name[1]) if isinstance(name, tuple) else 0
+
+    async def stop(self) -> None:
+        """Close the listener; a second call does nothing."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def _on_metrics(self, _: web.Request) -> web.Response:
+        # Thousands of series take tens of milliseconds to write out: not on the loop that serves the requests.
+        body = await asyncio.to_thread(self._metrics)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+
+    async def _on_health(self, _: web.Request) -> web.Response:
+        # Answering at all is the proof: this handler runs on the loop that serves the requests.
+        return web.Response(text="ok\n")
+
+    async def _on_ready(self, _: web.Request) -> web.Response:
+        reason = self._unready()
+        return web.Response(text="ready\n") if reason is None else web.Response(text=f"{reason}\n", status=503)
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that is free now; another process may take it before it is used."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _json_handler(route: JsonRoute) -> Callable[[web.Request], Any]:
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            answer = route(request.match_info)
+            body = msgspec.json.encode(answer)
+        except Exception:
+            # One broken view must say so and leave the others, and the platform, alone.
+            log.exception("internal_route_failed", path=request.path)
+            return _json(500, {"error": f"{request.path} could not be computed; the log says why."})
+        return _json(404, {"error": f"{request.path} is not known here."}) if answer is None else _json(200, body)
+
+    return handle
+
+
+def _json(status: int, content: Any) -> web.Response:
+    body = content if isinstance(content, bytes) else msgspec.json.encode(content)
+    return web.Response(status=status, body=body, headers={"Content-Type": "application/json"})

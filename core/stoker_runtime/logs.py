@@ -1,0 +1,136 @@
+"""Structured logs, to stderr: for people on a terminal, one JSON object a line elsewhere.
+
+An event is a constant snake_case phrase; all that varies is a key. The id of a request is always `request_id`.
+"""
+
+import atexit
+import logging
+import queue
+import sys
+import threading
+import time
+from typing import Any, Literal, TextIO
+
+import msgspec
+import structlog
+from structlog.typing import Processor
+
+REQUEST_ID = "request_id"
+"""The one key under which every component writes the id of the request that a line is about."""
+
+MAX_WAITING = 10_000
+"""Lines that wait for a slow reader: a few megabytes at most."""
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_JSON = msgspec.json.Encoder(enc_hook=str)
+
+
+def configure_logs(
+    level: Literal["debug", "info", "warning", "error"] = "info",
+    form: Literal["auto", "console", "json"] = "auto",
+    stream: TextIO | None = None,
+    *,
+    background: bool = False,
+) -> "LineWriter":
+    """Set up structlog and the standard library's logging for this process; the last call wins.
+
+    Returns where the lines go, for lines of other forms among them.
+
+    `background`: lines are written by a thread, so that a reader who stalls (a full pipe) never stalls the caller.
+    """
+    out = sys.stderr if stream is None else stream
+    writer = BackgroundWriter(out) if background else LineWriter(out)
+    console = form == "console" or (form == "auto" and out.isatty())
+    stamps: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if console else "iso", utc=not console),
+    ]
+    render: list[Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+        if console
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
+    )
+    structlog.configure(
+        processors=[*stamps, *render],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(writer),  # type: ignore[arg-type]
+        cache_logger_on_first_use=False,
+    )
+    # Libraries that log by the standard library (asyncio, aiohttp) come out in the same form.
+    handler = logging.StreamHandler(writer)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=stamps, processors=[_drop_internals, *render])
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(_LEVELS[level], logging.WARNING))
+    return writer
+
+
+class LineWriter:
+    """A stream that never fails its writer: a log that nobody can read (closed pipe, full disk) ends no request."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):
+            return 0
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+    def drain(self, within_s: float) -> None:
+        """Wait until all lines are written, at most `within_s`."""
+
+
+class BackgroundWriter(LineWriter):
+    """Hands lines to a thread that writes them. Bounded: while nobody reads, lines are dropped and counted."""
+
+    def __init__(self, stream: TextIO, most: int = MAX_WAITING) -> None:
+        super().__init__(stream)
+        self._waiting: queue.Queue[str] = queue.Queue(most)
+        self._dropped = 0
+        threading.Thread(target=self._run, name="log-writer", daemon=True).start()
+        atexit.register(self.drain, 1.0)
+
+    def write(self, text: str) -> int:
+        try:
+            self._waiting.put_nowait(text)
+        except queue.Full:
+            self._dropped += 1
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing to do: the thread flushes after each burst."""
+
+    def drain(self, within_s: float) -> None:
+        end = time.monotonic() + within_s
+        while self._waiting.unfinished_tasks and time.monotonic() < end:
+            time.sleep(0.005)
+
+    def _run(self) -> None:
+        while True:
+            text = self._waiting.get()
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                text += f'{{"event":"log_lines_dropped","lines":{dropped}}}\n'
+            super().write(text)
+            if self._waiting.empty():
+                super().flush()
+            self._waiting.task_done()
+
+
+def _to_json(event: Any, **_: Any) -> str:
+    return _JSON.encode(event).decode()
+
+
+def _drop_internals(_logger: Any, _name: str, event: Any) -> Any:
+    event.pop("_record", None)
+    event.pop("_from_structlog", None)
+    return event
