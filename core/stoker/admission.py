@@ -109,6 +109,15 @@ def after_miss(function: Function, forecasts: Forecasts, remaining_us: int, step
     return Refuse(Reason.PREDICTED_MISS, forecast.finish_us, forecast.estimated), len(actions)
 
 
+def misses_cpu(function: Function, choice: Choice, start: int, end: int) -> bool:
+    """Whether a walk from step `start` to `end` wanted to divert and could not: the CPU variant is wanted warm then,
+    or a CPU variant that starts more slowly than its objective would never serve anybody.
+    """
+    taken = not isinstance(choice, Refuse) and choice.variant is Variant.CPU
+    permitted = function.primary is not Variant.CPU and Variant.CPU in function.variants
+    return permitted and not taken and OnMiss.DIVERT in function.spec.on_predicted_miss[start:end]
+
+
 def retry_after_us(forecast: Forecast | None) -> int:
     """When a refused client may come back: the predicted wait, or the predicted start while nothing is warm."""
     if forecast is None:

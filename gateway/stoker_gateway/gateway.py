@@ -60,7 +60,12 @@ class Gateway:
         self._replies = Replies(clock_us, lambda visit: forecast_of(self._view, visit))
         self._books = Books(metrics, on_record, clock_us)
         self._serving = Serving(
-            clock_us=clock_us, view=self._view, room=self._room, replies=self._replies, settings=settings
+            clock_us=clock_us,
+            view=self._view,
+            room=self._room,
+            replies=self._replies,
+            settings=settings,
+            on_wake=self._demand_changed,
         )
         self._hangups = HangupWatch(self._live, settings.hangup_poll_s)
         self._draining = False
@@ -241,7 +246,7 @@ class Gateway:
             return "The function did not answer within the timeout."
         held = visit.variant_state is not None and not visit.variant_state.warm
         why = self._why_waiting(state.key) if held else ""
-        return f"The timeout passed before it was dispatched. {why}".rstrip()
+        return f"The timeout passed before it was dispatched{f': {why}' if why else '.'}"
 
     def _malformed(self, inbound: Inbound, reason: Reason, detail: str) -> Reply:
         """What aiohttp's parser refused, before there was anything to look at."""

@@ -6,7 +6,7 @@ or the count of losses. The timeout ends all of them from outside.
 
 from collections.abc import Callable
 
-from stoker.admission import Choice, Forecast, Hold, Refuse, Send, after_miss, choose
+from stoker.admission import Choice, Forecast, Hold, Refuse, Send, after_miss, choose, misses_cpu
 from stoker.model.function import Variant
 from stoker.model.quantity import format_duration
 from stoker.reasons import Reason
@@ -36,11 +36,14 @@ class Serving:
         room: HoldRoom,
         replies: Replies,
         settings: GatewaySettings,
+        on_wake: Callable[[], None],
     ) -> None:
+        """`on_wake` is called when a variant was woken that no request of its own wants yet."""
         self._clock_us = clock_us
         self._view = view
         self._room = room
         self._replies = replies
+        self._on_wake = on_wake
         self._grace_us = round(settings.control_plane_grace_s * 1_000_000)
         self._exchange = Exchange(replies, settings.agent_connect_s)
 
@@ -71,7 +74,15 @@ class Serving:
             state.function, self._view.forecasts(state.key), visit.objective_at_us - now_us, wakes=visit.wakes
         )
         visit.note(now_us, f"no warm replica of the {state.primary.variant} variant")
+        self._want_cpu(visit, state, choice, 0)
         return choice
+
+    def _want_cpu(self, visit: Visit, state: FunctionState, choice: Choice, from_step: int) -> None:
+        """A request that would have been diverted had the CPU variant been warm wakes it for those that follow."""
+        if visit.wakes and misses_cpu(state.function, choice, from_step, visit.miss_step):
+            state.variant(Variant.CPU).last_wake_us = self._clock_us()
+            self._on_wake()
+            visit.note(self._clock_us(), "woke the cpu variant, which is not predicted on time now")
 
     def _aim(self, visit: Visit, objective_us: int, from_us: int) -> None:
         """Set the objective that orders the request; never after its timeout."""
@@ -152,9 +163,9 @@ class Serving:
             return Hold(choice.variant, choice.late_ok)
         visit.note(now_us, f"predicted to miss its objective on the {choice.variant} variant")
         forecasts = self._view.forecasts(state.key)
-        next_choice, visit.miss_step = after_miss(
-            state.function, forecasts, visit.objective_at_us - now_us, visit.miss_step
-        )
+        step = visit.miss_step
+        next_choice, visit.miss_step = after_miss(state.function, forecasts, visit.objective_at_us - now_us, step)
+        self._want_cpu(visit, state, next_choice, step)
         if type(next_choice) is Send:
             how = "late ones are served too" if next_choice.late_ok else "it is predicted on time there"
             visit.note(now_us, f"sent to the {next_choice.variant} variant: {how}")

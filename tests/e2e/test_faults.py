@@ -77,7 +77,7 @@ async def test_a_replica_that_never_gets_ready_ends_the_request_at_its_timeout_s
     await platform.start()
     answer = await platform.call("never")
     assert answer.status == 504
-    assert "never" in answer.problem["detail"]
+    assert "startupTimeout 1 s" in answer.problem["detail"]
     assert await platform.metric("stoker_replica_failures_total", function="never", reason="StartTimeout") >= 1
 
 
@@ -141,7 +141,8 @@ async def test_malformed_http_is_refused_and_never_forwarded(platform: Platform)
     await platform.start()
     await platform.until_warm("strict")
     for request in (
-        b"POST /default/strict/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /default/strict/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST /default/strict/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
         b"POST /default/strict/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         b"GET /default/strict/ HTTP/1.1\nHost: a\n\n",

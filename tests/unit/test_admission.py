@@ -11,6 +11,7 @@ from stoker.admission import (
     Send,
     after_miss,
     choose,
+    misses_cpu,
     retry_after_us,
 )
 from stoker.model.function import ContainerSpec, Function, FunctionSpec, OnMiss, Slo, Variant
@@ -99,3 +100,14 @@ def test_retry_after_is_the_wait_or_the_start_and_never_at_once() -> None:
     assert retry_after_us(Forecast(start_us=8_000_000)) == 8_000_000
     assert retry_after_us(Forecast(warm=1)) == MIN_RETRY_AFTER_US
     assert retry_after_us(None) == 1_000_000
+
+
+def test_a_walk_that_could_not_divert_wants_the_cpu_variant_warm() -> None:
+    policy = with_policy(OnMiss.DIVERT, OnMiss.SERVE_LATE)
+    late, step = after_miss(policy, {GPU: WARM, CPU: COLD}, 1000, 0)
+    assert misses_cpu(policy, late, 0, step)
+    diverted, step = after_miss(policy, {GPU: WARM, CPU: WARM}, 1_000_000, 0)
+    assert not misses_cpu(policy, diverted, 0, step)
+    assert not misses_cpu(policy, late, 1, 2), "the walk was past Divert already"
+    assert not misses_cpu(with_policy(OnMiss.SERVE_LATE), late, 0, 1)
+    assert not misses_cpu(with_policy(OnMiss.DIVERT, cpu=False), late, 0, 1)

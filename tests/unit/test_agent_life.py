@@ -133,9 +133,13 @@ async def test_the_load_stream_begins_full_and_then_tells_what_changed(start: St
     first = await load.frame()
     assert first.full
     assert first.accepting
-    assert set(first.functions) == {"ns/other"}
+    assert set(first.functions) == {"ns/f", "ns/other"}
     assert first.functions["ns/other"][Variant.GPU].free == 1
+    assert (first.functions["ns/f"][Variant.CPU].warm, first.functions["ns/f"][Variant.CPU].start_samples) == (0, 0)
+    assert first.functions["ns/f"][Variant.CPU].start_ms > 0, "what is not known is assumed, never zero"
     agent.agent.detach(agent.agent.replicas()[0].spec.id)
+    del agent.functions["ns/other"]
+    agent.apply()
     gone = await load.until(lambda frame: bool(frame.removed))
     assert (gone.removed, gone.full, gone.functions) == (("ns/other",), False, {})
     replica, _ = await agent.warm(server=FakeReplica(gate))
