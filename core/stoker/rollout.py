@@ -32,18 +32,20 @@ def observe(
     back_off = {
         variant: entry
         for variant, entry in memory.back_off.items()
-        if not any(_is_healthy(r, variant, entry.revision, now_us, params) for r in warm)
+        if not any(_has_recovered(entry, variant, r, now_us, params) for r in warm)
     }
     if len(back_off) != len(memory.back_off):
         memory = replace(memory, back_off=back_off)
     return memory
 
 
-def _is_healthy(replica: ReplicaStatus, variant: Variant, revision: str, now_us: int, params: PlanParams) -> bool:
+def _has_recovered(entry: BackOff, variant: Variant, replica: ReplicaStatus, now_us: int, params: PlanParams) -> bool:
+    """Whether a replica got ready after the last failure and has been well since. One from before proves nothing."""
     return (
         replica.spec.variant is variant
-        and replica.spec.revision == revision
+        and replica.spec.revision == entry.revision
         and replica.ready_us is not None
+        and replica.ready_us >= entry.at_us
         and now_us - replica.ready_us >= params.healthy_us
     )
 
@@ -123,6 +125,7 @@ def count_failure(memory: FunctionMemory, function: Function, failure: Failure, 
         entry = BackOff(
             revision=revision,
             failures=count,
+            at_us=failure.at_us,
             not_before_us=failure.at_us + delay_us,
             reason=failure.reason,
             detail=failure.detail,

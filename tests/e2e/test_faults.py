@@ -141,8 +141,10 @@ async def test_malformed_http_is_refused_and_never_forwarded(platform: Platform)
     await platform.start()
     await platform.until_warm("strict")
     for request in (
-        b"POST /default/strict/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        (
+            b"POST /default/strict/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        ),
         b"POST /default/strict/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
         b"POST /default/strict/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         b"GET /default/strict/ HTTP/1.1\nHost: a\n\n",

@@ -295,6 +295,16 @@ def test_a_minute_of_health_wipes_the_record_of_failures() -> None:
     assert [type(a) for a in world.plan().actions] == [Start]
 
 
+def test_a_healthy_sibling_from_before_does_not_wipe_the_record_of_failures() -> None:
+    world = World([make_function(min_replicas=2)], gpus(2))
+    world.until(lambda: world.warm("f") == 2)
+    world.run(61 * S, by_us=S)
+    world.crashes.add(revision_of(1))
+    world.crash(world.ids("f")[0])
+    world.run(20 * S)
+    assert len(world.starts()) <= 2 + 7
+
+
 def test_a_function_that_never_starts_backs_off_doubling_and_shows_its_last_words() -> None:
     world = World([make_function(min_replicas=1)], gpus())
     world.crashes.add(revision_of(1))

@@ -71,6 +71,8 @@ class BackOff(Struct, frozen=True, kw_only=True):
 
     revision: str
     failures: int
+    at_us: int
+    """The last of them."""
     not_before_us: int
     reason: Reason
     detail: str
