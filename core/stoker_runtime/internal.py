@@ -4,7 +4,6 @@ For operators and the command line, on an address that tenants cannot reach. Kno
 """
 
 import asyncio
-import socket
 from collections.abc import Callable, Mapping
 from ssl import SSLContext
 from typing import Any
@@ -76,13 +75,6 @@ class Internal:
     async def _on_ready(self, _: web.Request) -> web.Response:
         reason = self._unready()
         return web.Response(text="ready\n") if reason is None else web.Response(text=f"{reason}\n", status=503)
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that is free now; another process may take it before it is used."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 def _json_handler(route: JsonRoute) -> Callable[[web.Request], Any]:

@@ -96,8 +96,12 @@ async def test_logs_are_json_with_one_request_id(platform: Platform) -> None:
     platform.apply(function("logged"))
     await platform.start("--log-format", "json")
     answer = await platform.call("logged")
-    lines = [json.loads(line) for line in platform.output.read_text().splitlines() if line.startswith("{")]
-    assert answer.headers["Stoker-Request-Id"] in {line.get("request_id") for line in lines}
+
+    def logged() -> bool:
+        lines = [json.loads(line) for line in platform.output.read_text().splitlines() if line.startswith("{")]
+        return answer.headers["Stoker-Request-Id"] in {line.get("request_id") for line in lines}
+
+    await platform.until(logged, "the cold request is logged under its id")
 
 
 async def test_mutual_tls_between_gateway_and_agent_serves_the_same(platform: Platform) -> None:
