@@ -132,38 +132,47 @@ class ProcessLauncher:
 
     async def launch(self, replica: ReplicaSpec, function: Function, devices: Sequence[Device]) -> int:
         """Start the replica's process; its port on 127.0.0.1. LaunchFailed says why it could not be started."""
+        if not self._stopped:
+            await self.start()
         if self._stopped:
             raise LaunchFailed("the launcher has been stopped")
         if replica.id in self._running:
             raise LaunchFailed(f"{replica.id} still runs")
-        port = self._free_port()
-        home = await asyncio.to_thread(tempfile.mkdtemp, prefix="stoker-home-")
         memory_mib = function.container_of(replica.variant).memory_mib
-        running = self._running[replica.id] = _Running(replica.id, port, home, memory_mib)
+        # Made without a thread: a launch that is cancelled in between would leave the folder behind.
+        home = tempfile.mkdtemp(prefix="stoker-home-")
+        running = self._running[replica.id] = _Running(replica.id, self._free_port(), home, memory_mib)
         try:
-            environment = environment_of(replica, function, devices, port=port, home=home, inherited=self._inherited)
+            environment = environment_of(
+                replica, function, devices, port=running.port, home=home, inherited=self._inherited
+            )
             work_dir = work_dir_of(function)
-            command = {
+            argv = argv_of(replica, function, environment, work_dir)
+        except (LaunchFailed, OSError):
+            self._forget(running)
+            raise
+        await self._send(
+            {
                 "op": "spawn",
                 "id": replica.id,
-                "argv": argv_of(replica, function, environment, work_dir),
+                "argv": argv,
                 "env": environment,
                 "cwd": work_dir,
                 "log": str(self.log_path(replica.id)),
                 "home": home,
                 "memory_mib": memory_mib,
             }
-            await self.start()
-            await self._send(command)
+        )
+        try:
             await asyncio.wait_for(asyncio.shield(running.spawned), SPAWN_S)
         except TimeoutError as error:
             await self._send({"op": "kill", "id": replica.id, "grace_s": 0})
             self._forget(running)
             raise LaunchFailed(f"the spawner did not answer within {SPAWN_S} s; the machine is overloaded") from error
-        except (LaunchFailed, OSError):
+        except LaunchFailed:
             self._forget(running)
             raise
-        return port
+        return running.port
 
     async def terminate(self, replica_id: str, grace_us: int) -> None:
         """SIGTERM, SIGKILL to all that is left after the grace; returns when the replica is gone."""
@@ -214,8 +223,9 @@ class ProcessLauncher:
 
     async def _lost(self, process: asyncio.subprocess.Process) -> None:
         """The spawner has ended: so have its replicas, or they are ended here."""
-        await process.wait()
+        # Taken before anything is awaited: a launch may start a new spawner meanwhile.
         left = list(self._running.values())
+        await process.wait()
         if left:
             marks = [frozenset({f"STOKER_REPLICA={r.identity}".encode(), f"PORT={r.port}".encode()}) for r in left]
             await asyncio.to_thread(_kill_marked, marks)

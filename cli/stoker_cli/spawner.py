@@ -55,7 +55,7 @@ class _Child:
         self.process = process
         self.pid = process.pid
         self.output = output
-        self.home: str = command["home"]
+        self.home = str(command["home"])
         self.memory_mib: int | None = command.get("memory_mib")
         self.in_cgroup = False
         self.memory_exceeded = False
@@ -75,6 +75,8 @@ class Spawner:
         self._children: dict[str, _Child] = {}
         self._pending = b""
         self._next_memory_s = 0.0
+        self._homes: set[str] = set()
+        """Homes that stoker removes when a replica has ended, and this process if stoker does not live to do it."""
         self._cgroups = Cgroups.find(frozenset({os.getpid(), os.getppid()}))
         self._signals, wake = os.pipe()
         os.set_blocking(self._signals, False)
@@ -184,6 +186,7 @@ class Spawner:
         os.set_blocking(process.stdout.fileno(), False)
         self._selector.register(process.stdout, selectors.EVENT_READ, identity)
         self._children[identity] = child
+        self._homes = {home for home in self._homes if Path(home).exists()} | {child.home}
         self._emit({"event": "spawned", "id": identity, "pid": child.pid})
 
     def _terminate(self, identity: str, grace_s: float) -> None:
@@ -327,8 +330,8 @@ class Spawner:
         for child in self._children.values():
             self._sweep(child)
         self._kill_descendants()
-        for child in self._children.values():
-            shutil.rmtree(child.home, ignore_errors=True)
+        for home in self._homes:
+            shutil.rmtree(home, ignore_errors=True)
 
 
 if __name__ == "__main__":

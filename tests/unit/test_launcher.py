@@ -269,6 +269,9 @@ from stoker_cli.launcher import ProcessLauncher
 async def main():
     folder = sys.argv[1]
     launcher = ProcessLauncher(pathlib.Path(folder) / "logs")
+    ended = ContainerSpec(command=("sh", "-c", "echo $HOME > ended; exit 0"))
+    launcher._forget = lambda running: None  # as if it is killed before it removes the home of what has ended
+    await launcher.launch(status_of(ordinal=1).spec, replace(make_function(container=ended), work_dir=folder), gpus())
     script = "echo $HOME > home; (setsid sleep 600 & echo $! >> pids); echo $$ >> pids; sleep 600"
     function = replace(make_function(container=ContainerSpec(command=("sh", "-c", script))), work_dir=folder)
     await launcher.launch(status_of().spec, function, gpus())
@@ -291,7 +294,8 @@ async def test_when_stoker_is_killed_its_replicas_and_the_spawner_go_too(tmp_pat
     process.kill()
     await process.wait()
     await until(lambda: not any(alive(pid) for pid in everything))
-    await until(lambda: not Path((tmp_path / "home").read_text().strip()).exists())
+    homes = [Path((tmp_path / name).read_text().strip()) for name in ("home", "ended")]
+    await until(lambda: not any(home.exists() for home in homes))
 
 
 async def test_stop_ends_all_replicas_and_refuses_later_launches(tmp_path: Path) -> None:
