@@ -11,11 +11,11 @@ from pathlib import Path
 import structlog
 from msgspec import Struct
 
+from stoker.control.planning import PlanParams
 from stoker.errors import UnknownName
 from stoker.metrics import OBJECTS_REJECTED
 from stoker.model.device import Device
 from stoker.model.function import Function
-from stoker.model.planning import PlanParams
 from stoker_cli.addresses import binding, check_free, reachable
 from stoker_cli.banner import banner
 from stoker_cli.describe import World, describe

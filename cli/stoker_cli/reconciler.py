@@ -1,7 +1,7 @@
 """The reconciler of embedded mode: observe -> plan -> act, over and over. Level-triggered: it never needs an event.
 
 Every change pokes it; pokes that come together make one plan, and plans are at least MIN_INTERVAL_S apart. Nothing is
-decided here (stoker.plan does) and no step of a replica's life is awaited here (stoker_cli.replica_life does).
+decided here (stoker.control.plan does) and no step of a replica's life is awaited here (stoker_cli.replica_life does).
 """
 
 import asyncio
@@ -10,13 +10,13 @@ from typing import Protocol
 
 import structlog
 
+from stoker.control.plan import plan
+from stoker.control.planning import Observed, Plan, PlanMemory, PlanParams
 from stoker.metrics import MetricsSink
 from stoker.model.demand import Demand
 from stoker.model.device import Reservation
 from stoker.model.function import Function, Variant
-from stoker.model.planning import Observed, Plan, PlanMemory, PlanParams
 from stoker.model.status import FunctionStatus
-from stoker.plan import plan
 from stoker.policies.allocation.registry import make_allocation_policy
 from stoker.prediction import Predictions
 from stoker_cli.replica_life import AgentLives, Launcher, ReplicaLives

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import structlog
 
+from stoker.control.planning import Drain, Failure, Kill, Start, Stop
 from stoker.metrics import REPLICA_DRAINS, MetricsSink
 from stoker.model.device import Device, Reservation
 from stoker.model.function import Function
-from stoker.model.planning import Drain, Failure, Kill, Start, Stop
 from stoker.model.replica import ReplicaSpec, ReplicaStatus
 from stoker.reasons import Reason
 from stoker_cli.launcher import ExitInfo

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planning_world import S, World, gpus, make_function
 
-from stoker.model.planning import Drain, Kill
+from stoker.control.planning import Drain, Kill
 from stoker.model.replica import ReplicaState
 from stoker.reasons import Reason
 
@@ -52,7 +52,7 @@ def test_functions_under_constant_backlog_take_turns_and_none_starves(  # noqa: 
 
 def started(world: World, replica_id: str, before_us: int) -> int:
     """When the life of the replica that was drained at `before_us` began."""
-    from stoker.model.planning import Start
+    from stoker.control.planning import Start
 
     return max(
         at

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from planning_world import CPU, GPU, S, World, cores, gpus, make_function, revision_of
 
+from stoker.control.planning import Drain, Kill, Start
 from stoker.model.function import ContainerSpec, CpuVariant, Sharing
-from stoker.model.planning import Drain, Kill, Start
 from stoker.model.replica import ReplicaState
 from stoker.reasons import Reason
 

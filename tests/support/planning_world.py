@@ -8,6 +8,19 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from stoker.control.plan import plan
+from stoker.control.planning import (
+    Action,
+    Drain,
+    Failure,
+    Kill,
+    Observed,
+    Plan,
+    PlanMemory,
+    PlanParams,
+    Start,
+    Stop,
+)
 from stoker.model.demand import VariantDemand
 from stoker.model.device import Device, DeviceKind, Reservation, fits
 from stoker.model.function import (
@@ -21,20 +34,7 @@ from stoker.model.function import (
     Slo,
     Variant,
 )
-from stoker.model.planning import (
-    Action,
-    Drain,
-    Failure,
-    Kill,
-    Observed,
-    Plan,
-    PlanMemory,
-    PlanParams,
-    Start,
-    Stop,
-)
 from stoker.model.replica import ReplicaSpec, ReplicaState, ReplicaStatus
-from stoker.plan import plan
 from stoker.reasons import Reason
 
 S = 1_000_000

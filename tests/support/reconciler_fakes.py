@@ -8,11 +8,11 @@ from typing import Any
 from msgspec.structs import replace
 from planning_world import GPU, cores, gpus
 
+from stoker.control.planning import PlanParams
 from stoker.metrics import MetricSpec
 from stoker.model.demand import Demand, VariantDemand
 from stoker.model.device import Device, Reservation
 from stoker.model.function import Function, Variant
-from stoker.model.planning import PlanParams
 from stoker.model.replica import ReplicaSpec, ReplicaState, ReplicaStatus
 from stoker.prediction import Predictions
 from stoker.reasons import Reason

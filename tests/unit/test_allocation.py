@@ -6,10 +6,10 @@ import pytest
 from msgspec.structs import replace
 from planning_world import GPU, S, World, gpus, make_function, revision_of
 
-from stoker.allocation import grow_credit, grow_usage
+from stoker.control.allocation import grow_credit, grow_usage
+from stoker.control.planning import Credit, Drain, Kill, Start, Usage
 from stoker.errors import UnknownName
 from stoker.model.function import GpuOption, Sharing
-from stoker.model.planning import Credit, Drain, Kill, Start, Usage
 from stoker.model.replica import ReplicaState
 from stoker.policies.allocation.greedy_dual import GreedyDual
 from stoker.policies.allocation.interface import Resident

@@ -5,10 +5,10 @@ from itertools import pairwise
 import pytest
 from planning_world import CPU, GPU, S, World, cores, gpus, make_function, revision_of, status_of
 
+from stoker.control.plan import plan
+from stoker.control.planning import Drain, Kill, Observed, PlanParams, Start, Stop
 from stoker.model.function import ContainerSpec, CpuVariant, GpuOption, Sharing
-from stoker.model.planning import Drain, Kill, Observed, PlanParams, Start, Stop
 from stoker.model.replica import ReplicaState
-from stoker.plan import plan
 from stoker.reasons import Reason
 
 pytestmark = pytest.mark.unit

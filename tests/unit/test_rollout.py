@@ -3,11 +3,11 @@
 import pytest
 from planning_world import CPU, S, World, cores, gpus, make_function, revision_of
 
+from stoker.control.planning import Drain, Kill, Start
+from stoker.control.rollout import wanted
 from stoker.model.function import ContainerSpec, CpuVariant
-from stoker.model.planning import Drain, Kill, Start
 from stoker.model.replica import ReplicaState
 from stoker.reasons import Reason
-from stoker.rollout import wanted
 
 pytestmark = pytest.mark.unit
 

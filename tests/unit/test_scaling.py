@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from planning_world import GPU, S, make_function, status_of
 
+from stoker.control.scaling import Size, is_idle, keep_until_us, least_loss_first, longest_idle_first, size_of
 from stoker.model.replica import ReplicaState
-from stoker.scaling import Size, is_idle, keep_until_us, least_loss_first, longest_idle_first, size_of
 
 pytestmark = pytest.mark.unit
 

@@ -1,7 +1,7 @@
 """What an allocation policy is: one number that says how much a resident function is worth keeping on its device.
 
 The lowest value gives way first. A policy sees values only; who may be asked to give way at all (idle, above its
-minReplicas) is decided in stoker.allocation, and so is the quantum rule, which holds under every policy.
+minReplicas) is decided in stoker.control.allocation, and so is the quantum rule, which holds under every policy.
 """
 
 from typing import ClassVar, Protocol

@@ -5,12 +5,12 @@ The sentences answer the question of a person whose request waits: for what, sin
 
 from collections.abc import Sequence
 
-from stoker import rollout
-from stoker.capacity import needs_of
-from stoker.draft import Draft
+from stoker.control import rollout
+from stoker.control.capacity import needs_of
+from stoker.control.draft import Draft
+from stoker.control.planning import BackOff, Pair
 from stoker.model.fitting import fits_any
 from stoker.model.function import Function, Variant
-from stoker.model.planning import BackOff, Pair
 from stoker.model.quantity import format_duration
 from stoker.model.replica import ReplicaState, ReplicaStatus
 from stoker.model.status import Condition, FunctionStatus, Placement, ReplicaCounts

@@ -1,18 +1,18 @@
-"""Which replicas may be taken away for a want, in the three ranks of stoker.allocation.Candidate.
+"""Which replicas may be taken away for a want, in the three ranks of stoker.control.allocation.Candidate.
 
 Looks at other functions' demand and bounds; what a candidate is worth comes from the allocation policy.
 """
 
-from stoker import scaling
-from stoker.allocation import Candidate, Holder
-from stoker.capacity import needs_of
-from stoker.draft import Draft
+from stoker.control import scaling
+from stoker.control.allocation import Candidate, Holder
+from stoker.control.capacity import needs_of
+from stoker.control.draft import Draft
+from stoker.control.planning import Pair
+from stoker.control.wants import Rank, Want
 from stoker.model.function import Function, Sharing
-from stoker.model.planning import Pair
 from stoker.model.replica import ReplicaState, ReplicaStatus
 from stoker.policies.allocation.interface import Resident
 from stoker.reasons import Reason
-from stoker.wants import Rank, Want
 
 
 def candidates_for(draft: Draft, want: Want) -> list[Candidate]:

@@ -2,13 +2,11 @@
 
 from msgspec.structs import replace
 
-from stoker import rollout
-from stoker.allocation import Holder, grow_usage
-from stoker.capacity import Board, Need
-from stoker.fleet import Fleet
-from stoker.model.demand import VariantDemand
-from stoker.model.function import Function
-from stoker.model.planning import (
+from stoker.control import rollout
+from stoker.control.allocation import Holder, grow_usage
+from stoker.control.capacity import Board, Need
+from stoker.control.fleet import Fleet
+from stoker.control.planning import (
     Action,
     Drain,
     Failure,
@@ -20,6 +18,8 @@ from stoker.model.planning import (
     Start,
     Usage,
 )
+from stoker.model.demand import VariantDemand
+from stoker.model.function import Function
 from stoker.model.replica import ReplicaSpec, ReplicaState, ReplicaStatus
 from stoker.names import replica_id
 from stoker.policies.allocation.interface import AllocationPolicy
@@ -45,7 +45,7 @@ class Draft:
         self.turn_us: dict[Pair, int] = {}
         """When the quantum rule gives a waiting pair its turn, where that is known."""
         self.holders: dict[Pair, Holder | None] = {}
-        """What stoker.candidates found that a pair could give; forgotten when the pair gives something."""
+        """What stoker.control.candidates found that a pair could give; forgotten when the pair gives something."""
         self._new_ordinals: dict[Pair, set[int]] = {}
         self._due_us: int | None = None
 

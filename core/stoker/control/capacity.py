@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable, Sequence
 
 from msgspec import Struct
 
+from stoker.control.planning import Claim, Pair
 from stoker.model.device import Device, DeviceKind, Reservation, fits
 from stoker.model.function import Function, GpuOption, Sharing, Variant
-from stoker.model.planning import Claim, Pair
 
 
 class Need(Struct, frozen=True, kw_only=True):

@@ -7,13 +7,13 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from stoker import rollout, scaling
-from stoker.draft import Draft
+from stoker.control import rollout, scaling
+from stoker.control.draft import Draft
+from stoker.control.planning import Pair
+from stoker.control.scaling import Size
 from stoker.model.function import Function, Variant
-from stoker.model.planning import Pair
 from stoker.model.replica import ReplicaState, ReplicaStatus
 from stoker.reasons import Reason
-from stoker.scaling import Size
 
 
 class Rank(IntEnum):

@@ -1,6 +1,6 @@
 """Revisions and failures of one function: which revision is wanted, when one is given up, when to try again.
 
-Pure folding over stoker.model.planning.FunctionMemory; it starts and stops nothing. The rules are DESIGN 4's row
+Pure folding over stoker.control.planning.FunctionMemory; it starts and stops nothing. The rules are DESIGN 4's row
 "revision current": an update that is not ready in its progressDeadline, crashes three times before it was ever
 ready or exceeds startupTimeout is given up, and the last ready revision comes back until the spec changes again.
 The very first revision has nothing to return to: it is tried again for ever, ever more slowly.
@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
+from stoker.control.planning import BackOff, FailedRevision, Failure, FunctionMemory, PlanParams
 from stoker.model.function import Function, Variant
-from stoker.model.planning import BackOff, FailedRevision, Failure, FunctionMemory, PlanParams
 from stoker.model.quantity import format_duration
 from stoker.model.replica import ReplicaState, ReplicaStatus
 from stoker.reasons import Reason

@@ -1,23 +1,21 @@
 """plan(): from what is observed to what is done, over all functions at once. Pure and level-triggered.
 
-The order: fold in what happened, end what is broken, remove what was deleted, let each pair say what it wants
-(stoker.wants), then give devices away: entitled wants first, the longest waiting first, then scale-outs, then wakes.
-A want that finds no free device may have one freed (stoker.allocation); that device is claimed for it until it starts.
-Planned again on a world in which the actions show, it orders nothing new; any action that was lost is ordered again.
+The order: fold in what happened, end what is broken, remove what was deleted, let each pair say what it wants (wants),
+then give devices away: entitled wants first, the longest waiting first, then scale-outs, then wakes. A want that finds
+no free device may have one freed (allocation); that device is claimed for it until it starts. Planned again on a world
+in which the actions show, it orders nothing new; any action that was lost is ordered again.
 """
 
 from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from stoker import allocation, rollout
-from stoker.candidates import candidates_for
-from stoker.capacity import needs_of
-from stoker.conditions import describe
-from stoker.draft import Draft
-from stoker.model.fitting import fits_any
-from stoker.model.function import Variant
-from stoker.model.planning import (
+from stoker.control import allocation, rollout
+from stoker.control.candidates import candidates_for
+from stoker.control.capacity import needs_of
+from stoker.control.conditions import describe
+from stoker.control.draft import Draft
+from stoker.control.planning import (
     Claim,
     Credit,
     FunctionMemory,
@@ -28,10 +26,12 @@ from stoker.model.planning import (
     PlanParams,
     Stop,
 )
+from stoker.control.wants import Rank, Want, shape
+from stoker.model.fitting import fits_any
+from stoker.model.function import Variant
 from stoker.model.quantity import format_duration
 from stoker.model.replica import ReplicaState
 from stoker.reasons import Reason
-from stoker.wants import Rank, Want, shape
 
 
 def plan(observed: Observed, now_us: int, params: PlanParams) -> Plan:

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from stoker.capacity import Board, Need
+from stoker.control.capacity import Board, Need
+from stoker.control.planning import Credit, Pair, Usage
 from stoker.model.function import Function
-from stoker.model.planning import Credit, Pair, Usage
 from stoker.model.replica import ReplicaStatus
 from stoker.reasons import Reason
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
+from stoker.control.planning import Pair
 from stoker.model.function import Variant
-from stoker.model.planning import Pair
 from stoker.model.replica import ReplicaState, ReplicaStatus
 
 
