@@ -9,10 +9,11 @@ import asyncio
 from collections import deque
 from ssl import SSLContext
 
-from stoker_runtime.http_connection import MAX_HEAD_BYTES, UNREAD_HIGH_BYTES, HttpConnection
+from stoker_runtime.http_connection import MAX_HEAD_BYTES, MAX_HEADERS, UNREAD_HIGH_BYTES, HttpConnection
 from stoker_runtime.http_head import BadAnswer, ConnectionLost, ResponseHead, request_head
 
 __all__ = [
+    "MAX_HEADERS",
     "MAX_HEAD_BYTES",
     "UNREAD_HIGH_BYTES",
     "BadAnswer",
@@ -41,6 +42,8 @@ class HttpPool:
         max_idle: int = 256,
         idle_s: float = 30.0,
         server_hostname: str | None = None,
+        max_head_bytes: int = MAX_HEAD_BYTES,
+        max_headers: int = MAX_HEADERS,
     ) -> None:
         self._host = host
         self._port = port
@@ -48,6 +51,8 @@ class HttpPool:
         self._server_hostname = server_hostname
         self._max_idle = max_idle
         self._idle_s = idle_s
+        self._max_head_bytes = max_head_bytes
+        self._max_headers = max_headers
         self._idle: deque[HttpConnection] = deque()
         self._all: set[HttpConnection] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -57,9 +62,10 @@ class HttpPool:
         """An idle connection, or a new one. Raises ConnectFailed."""
         while self._idle:
             connection = self._idle.pop()
-            if not connection.closing:
+            if not connection.gone():
                 connection.reused = True
                 return connection
+            connection.close()
         return await self.connect(timeout_s=timeout_s)
 
     async def connect(self, *, timeout_s: float = 5.0) -> HttpConnection:
@@ -70,7 +76,9 @@ class HttpPool:
         try:
             async with asyncio.timeout(timeout_s):
                 _, connection = await loop.create_connection(
-                    lambda: HttpConnection(self, loop),
+                    lambda: HttpConnection(
+                        self, loop, max_head_bytes=self._max_head_bytes, max_headers=self._max_headers
+                    ),
                     self._host,
                     self._port,
                     ssl=self._ssl,

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import httptools
 
+from stoker_runtime.hang_ups import hung_up
 from stoker_runtime.http_head import BadAnswer, ConnectionLost, ResponseHead
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -55,6 +56,8 @@ class HttpConnection(asyncio.Protocol):
         "_heads",
         "_keep_alive",
         "_loop",
+        "_max_head_bytes",
+        "_max_headers",
         "_owner",
         "_parser",
         "_read_waiter",
@@ -69,9 +72,18 @@ class HttpConnection(asyncio.Protocol):
         "reused",
     )
 
-    def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        max_head_bytes: int = MAX_HEAD_BYTES,
+        max_headers: int = MAX_HEADERS,
+    ) -> None:
         self._owner = owner
         self._loop = loop
+        self._max_head_bytes = max_head_bytes
+        self._max_headers = max_headers
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._heads: deque[ResponseHead] = deque()
@@ -101,6 +113,10 @@ class HttpConnection(asyncio.Protocol):
     def closing(self) -> bool:
         """Whether it can carry no further exchange."""
         return self._transport is None or self._transport.is_closing()
+
+    def gone(self) -> bool:
+        """Whether it can carry no further exchange, or the peer has hung up on it and the loop has yet to say so."""
+        return self._transport is None or self._transport.is_closing() or hung_up(self._transport)
 
     @property
     def busy(self) -> bool:
@@ -135,11 +151,13 @@ class HttpConnection(asyncio.Protocol):
             transport.writelines((head, body))
 
     async def send(self, chunk: bytes) -> None:
-        """Send raw body bytes; waits while the peer is slow. After the whole answer came they are dropped silently.
+        """Send raw body bytes; waits while the peer is slow. After the whole answer came they are dropped, and the
+        connection is not used again: the peer would take the next request for the rest of this body.
 
         A caller that does not send its whole body must close() the connection instead of releasing it.
         """
         if self._complete:
+            self._surplus = True
             return
         if self._error is not None:
             raise self._error
@@ -265,8 +283,8 @@ class HttpConnection(asyncio.Protocol):
             else:
                 self._fail(exc.__context__ if isinstance(exc.__context__, BadAnswer) else BadAnswer(_words(exc)))
             return
-        if self._head_bytes > MAX_HEAD_BYTES and not self._complete:
-            self._fail(BadAnswer(f"the head of the answer is larger than {MAX_HEAD_BYTES} bytes"))
+        if self._head_bytes > self._max_head_bytes and not self._complete:
+            self._fail(BadAnswer(f"the head of the answer is larger than {self._max_head_bytes} bytes"))
         elif self._unread > UNREAD_HIGH_BYTES and not self._reading_paused and self._transport is not None:
             self._reading_paused = True
             self._transport.pause_reading()
@@ -287,8 +305,8 @@ class HttpConnection(asyncio.Protocol):
                 raise BadAnswer(f"the answer has a Transfer-Encoding other than chunked: {value[:40]!r}")
             self._transfer_encoding = value
         self._headers.append((name, value))
-        if len(self._headers) > MAX_HEADERS:
-            raise BadAnswer(f"the answer has more than {MAX_HEADERS} headers")
+        if len(self._headers) > self._max_headers:
+            raise BadAnswer(f"the answer has more than {self._max_headers} headers")
 
     def on_headers_complete(self) -> None:
         if self._final:

@@ -1,8 +1,26 @@
-"""Heads of HTTP/1.1 messages on the hops inside the platform, and what can go wrong with an answer."""
+"""Heads of HTTP/1.1 messages on the hops inside the platform, their framing, and what can go wrong with an answer."""
 
 from collections.abc import Iterable
+from http import HTTPStatus
 
 from msgspec import Struct
+
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+"""Headers (lower case) that speak of one connection and are never passed on; Connection may name more."""
+PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus} | {499: b"Client Closed Request"}
+"""Reason phrases by status."""
 
 
 class ConnectionLost(ConnectionError):  # noqa: N818  the name states the fact
@@ -45,3 +63,19 @@ def request_head(method: bytes, target: bytes, headers: Iterable[tuple[bytes, by
     if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
         raise ValueError("a request line or header holds CR, LF or NUL; refuse it where it comes from")
     return head + b"\r\n\r\n"
+
+
+def named_by_connection(value: bytes | None) -> frozenset[bytes]:
+    """The headers (lower case) that the value of a Connection header declares to be for this hop only."""
+    if value is None or value.lower() in (b"keep-alive", b"close"):
+        return frozenset()
+    return frozenset(token.strip().lower() for token in value.split(b","))
+
+
+def framed(chunk: bytes) -> bytes:
+    """One chunk of a chunked body. Never of an empty one: that would end the body."""
+    return b"%x\r\n%b\r\n" % (len(chunk), chunk)
+
+
+LAST_CHUNK = b"0\r\n\r\n"
+"""The end of a chunked body, without trailers."""

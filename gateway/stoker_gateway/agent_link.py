@@ -15,10 +15,14 @@ import structlog
 from stoker.model.function import Variant
 from stoker.wire.agent import LOAD_PATH, LOAD_STALE_S, LoadFrame, VariantLoad
 from stoker_gateway.config import AgentAddress
+from stoker_runtime import http_client
 from stoker_runtime.http_client import BadAnswer, ConnectFailed, ConnectionLost, HttpPool, request_head
 
 FIRST_PAUSE_S = 0.1
 LAST_PAUSE_S = 1.0
+# More than what an agent lets through from a replica: it adds headers of its own to that.
+MAX_HEAD_BYTES = 2 * http_client.MAX_HEAD_BYTES
+MAX_HEADERS = 2 * http_client.MAX_HEADERS
 MAX_LINE_BYTES = 16 * 2**20
 """A full frame of very many functions fits; an endless line does not."""
 
@@ -40,7 +44,14 @@ class AgentLink:
         stale_s: float = LOAD_STALE_S,
     ) -> None:
         self.address = address
-        self.pool = HttpPool(address.host, address.port, ssl=ssl, max_idle=max_idle)
+        self.pool = HttpPool(
+            address.host,
+            address.port,
+            ssl=ssl,
+            max_idle=max_idle,
+            max_head_bytes=MAX_HEAD_BYTES,
+            max_headers=MAX_HEADERS,
+        )
         """For requests."""
         self.functions: dict[str, dict[Variant, VariantLoad]] = {}
         """The agent's last word on each function; empty while the agent is unusable."""

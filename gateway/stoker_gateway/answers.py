@@ -6,7 +6,6 @@ how long each part took. Only bytes are made here; nothing is decided or sent.
 
 import re
 import time
-from http import HTTPStatus
 
 import msgspec
 from msgspec import Struct
@@ -14,29 +13,21 @@ from msgspec import Struct
 from stoker.reasons import HTTP_STATUS, Outcome, Reason
 from stoker.wire.agent import Refusal
 from stoker_gateway.visit import Visit
-from stoker_runtime.http_client import ResponseHead
+from stoker_runtime.http_head import HOP_BY_HOP, PHRASES, ResponseHead
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 PROBLEM_TYPE = b"application/problem+json"
 
 _ENCODER = msgspec.json.Encoder()
-_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus} | {499: b"Client Closed Request"}
 _OUTCOMES = {outcome: outcome.value.encode() for outcome in Outcome}
-_TITLES = {reason: _PHRASES[status].decode() for reason, status in HTTP_STATUS.items()}
+_TITLES = {reason: PHRASES[status].decode() for reason, status in HTTP_STATUS.items()}
 _PARTS = re.compile(rb"(queue|exec);dur=([0-9]{1,12}(?:\.[0-9]{1,6})?)")
 _NO_BODY = frozenset((204, 304))
 
 # Headers of an agent's answer that do not go to the client as they are.
 _DROP, _DEVICE, _TIMING, _DISPATCHED, _DATE, _TYPE = range(6)
 _OURS: dict[bytes, int] = {
-    b"connection": _DROP,
-    b"keep-alive": _DROP,
-    b"proxy-authenticate": _DROP,
-    b"proxy-connection": _DROP,
-    b"te": _DROP,
-    b"trailer": _DROP,
-    b"transfer-encoding": _DROP,
-    b"upgrade": _DROP,
+    **dict.fromkeys(HOP_BY_HOP, _DROP),
     b"server": _DROP,
     b"content-length": _DROP,
     b"stoker-request-id": _DROP,
@@ -112,7 +103,7 @@ def answer_head(visit: Visit, head: ResponseHead, read: AgentHead, *, close: boo
         b"HTTP/1.1 %d %b\r\n%b%b%b%b\r\n"
         % (
             head.status,
-            head.reason or _PHRASES.get(head.status, b""),
+            head.reason or PHRASES.get(head.status, b""),
             b"".join(read.lines),
             b"" if read.dated else _date_line(),
             framing,
@@ -131,7 +122,7 @@ def problem_answer(visit: Visit, outcome: Outcome, refusal: Refusal, *, close: b
         retry = b"retry-after: %d\r\nstoker-retry-after-ms: %d\r\n" % (seconds, refusal.retry_after_ms)
     head = b"HTTP/1.1 %d %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n%b%b%b\r\n" % (
         refusal.status,
-        _PHRASES.get(refusal.status, b"Refused"),
+        PHRASES.get(refusal.status, b"Refused"),
         len(body),
         retry,
         _date_line(),

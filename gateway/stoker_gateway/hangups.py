@@ -9,9 +9,7 @@ import select
 from collections.abc import Collection
 
 from stoker_gateway.visit import Visit
-
-# Without POLLRDHUP (only Linux has it) a half-closed connection is noticed when its body is read.
-_GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
+from stoker_runtime.hang_ups import GONE, descriptor
 
 
 class HangupWatch:
@@ -43,12 +41,11 @@ class HangupWatch:
             transport = visit.inbound.transport
             if transport is None or visit.inbound.payload.is_eof():
                 continue
-            sock = transport.get_extra_info("socket")
-            number = -1 if sock is None else sock.fileno()
+            number = descriptor(transport)
             if number >= 0:
-                poll.register(number, _GONE)
+                poll.register(number, GONE)
                 watched[number] = visit
-        gone = [watched[number] for number, events in poll.poll(0) if events & _GONE] if watched else []
+        gone = [watched[number] for number, events in poll.poll(0) if events & GONE] if watched else []
         for visit in gone:
             visit.inbound.abort()
         return len(gone)

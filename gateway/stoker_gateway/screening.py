@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from aiohttp.http_parser import RawRequestMessage
 
 from stoker.reasons import Reason
+from stoker_runtime.http_head import HOP_BY_HOP, named_by_connection
 
 _HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 _TARGET = re.compile(r"/[\x21-\x7e]*")
@@ -20,6 +21,7 @@ _DEADLINE_MS = re.compile(rb"[0-9]{1,9}")
 
 _PASS, _DROP, _READ, _REFUSE = range(4)
 _KNOWN: dict[bytes, int] = {
+    **dict.fromkeys(HOP_BY_HOP, _DROP),
     b"accept": _PASS,
     b"accept-encoding": _PASS,
     b"content-type": _PASS,
@@ -37,12 +39,6 @@ _KNOWN: dict[bytes, int] = {
     b"x-forwarded-proto": _DROP,
     b"x-forwarded-host": _DROP,
     b"forwarded": _DROP,
-    b"keep-alive": _DROP,
-    b"proxy-connection": _DROP,
-    b"proxy-authorization": _DROP,
-    b"proxy-authenticate": _DROP,
-    b"te": _DROP,
-    b"trailer": _DROP,
     b"upgrade": _REFUSE,
     b"http2-settings": _REFUSE,
 }
@@ -99,7 +95,6 @@ class _Refused(Exception):  # noqa: N818  never leaves this module
 def _fill(screened: Screened, message: RawRequestMessage, max_head_bytes: int) -> None:
     seen: dict[bytes, bytes] = {}
     lines = screened.lines
-    named: frozenset[bytes] = frozenset()
     size = len(message.path)
     for name, value in message.raw_headers:
         size += len(name) + len(value) + 4
@@ -125,9 +120,7 @@ def _fill(screened: Screened, message: RawRequestMessage, max_head_bytes: int) -
         raise _Refused(f"The headers are larger than {max_head_bytes} bytes; send fewer.", Reason.HEADERS_TOO_LARGE)
     _check_line(message)
     _check_host(screened, seen, message.version[1])
-    connection = seen.get(b"connection")
-    if connection is not None and connection.lower() not in (b"keep-alive", b"close"):
-        named = frozenset(token.strip().lower() for token in connection.split(b","))
+    if named := named_by_connection(seen.get(b"connection")):
         if named & {b"upgrade", b"http2-settings"}:
             raise _Refused("Protocol upgrades are not supported; call with plain HTTP/1.1.")
         lines[:] = [line for line in lines if line.partition(b":")[0].lower() not in named]
@@ -181,11 +174,11 @@ def _check_framing(screened: Screened, seen: dict[bytes, bytes], message: RawReq
 
 
 def _read_wishes(screened: Screened, seen: dict[bytes, bytes], named: Iterable[bytes]) -> None:
-    """Headers by which a client tells the platform what it wants; they also go on to the function."""
-    for name in (b"idempotency-key", b"stoker-deadline-ms", b"stoker-class"):
-        if name in seen and name not in named:
-            screened.lines.append(b"%b: %b\r\n" % (name, seen[name]))
-    screened.idempotency_key = bool(seen.get(b"idempotency-key"))
+    """Headers by which a client tells the platform what it wants; only Idempotency-Key goes on to the function."""
+    key = seen.get(b"idempotency-key")
+    if key and b"idempotency-key" not in named:
+        screened.lines.append(b"idempotency-key: %b\r\n" % key)
+        screened.idempotency_key = True
     deadline = seen.get(b"stoker-deadline-ms")
     if deadline is not None:
         if not _DEADLINE_MS.fullmatch(deadline) or int(deadline) == 0:

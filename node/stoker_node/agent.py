@@ -33,7 +33,8 @@ from stoker_runtime.http_client import HttpPool
 
 log = structlog.get_logger(__name__)
 
-_BACKLOG = 1024
+_BACKLOG = 4096
+"""As many connections as a gateway may open at once when a function becomes warm: none must become a reset."""
 
 
 class Agent:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from stoker_node.data_server import DataConnection
     from stoker_node.replica_table import FlowState, Replica
 
+_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+
 
 class Phase(Enum):
     """Where a call stands. Each call moves forward only, but a failed connect moves it from RUNNING to QUEUED once."""
@@ -111,6 +113,13 @@ class Call:
     def eligible(self) -> bool:
         """Whether enough of the body is here to give the call a slot."""
         return self.body_complete or self.body_received >= DISPATCH_BYTES
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the replica may get it a second time: its method is idempotent (RFC 9110), or somebody said so."""
+        if self.function.spec.idempotent or self.head.split(b" ", 1)[0] in _IDEMPOTENT:
+            return True
+        return b"\r\nidempotency-key:" in self.head.lower()
 
     def add_body(self, chunk: bytes) -> None:
         self.body.append(chunk)

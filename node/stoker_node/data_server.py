@@ -6,7 +6,6 @@ that nobody may send on yet is buffered up to DISPATCH_BYTES, then reading stops
 """
 
 import asyncio
-import select
 from collections.abc import Callable
 from typing import cast
 
@@ -21,6 +20,8 @@ from stoker_node.call import Call, Phase
 from stoker_node.dispatch import Dispatcher
 from stoker_node.load_stream import LoadStream
 from stoker_node.replica_table import FlowState
+from stoker_runtime.hang_ups import hung_up
+from stoker_runtime.http_head import HOP_BY_HOP, named_by_connection
 
 MAX_HEAD_BYTES = 128 * 1024
 """More than any head that a gateway lets through."""
@@ -30,9 +31,7 @@ LINGER_S = 1.0
 _RUN = RUN_PREFIX.encode()
 _ADMIT = ADMIT_PATH.encode()
 _LOAD = LOAD_PATH.encode()
-_DROPPED = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade", b"expect", b"content-length")
-)
+_DROPPED = HOP_BY_HOP | {b"expect", b"content-length"}
 _PASSED = b"stoker-request-id"
 
 
@@ -254,8 +253,8 @@ class DataConnection(asyncio.Protocol):
                 lines.append(b"%b: %b\r\n" % (name, value))
             elif lower == b"content-length":
                 content_length = int(value)
-            elif lower == b"connection" and value.lower() not in (b"keep-alive", b"close"):
-                hop_only = frozenset(token.strip().lower() for token in value.split(b","))
+            elif lower == b"connection":
+                hop_only = named_by_connection(value)
         if hop_only:
             lines[1:] = [line for line in lines[1:] if line.partition(b":")[0].lower() not in hop_only]
         service = self._service
@@ -336,9 +335,7 @@ class DataConnection(asyncio.Protocol):
         self._hang_up_poll = None
         if self._transport is None or not self._reading_paused:
             return
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
-        if poll.poll(0):
+        if hung_up(self._transport):
             self._transport.abort()
         else:
             self._hang_up_poll = self._loop.call_later(self._service.hang_up_poll_s, self._poll_hang_up)

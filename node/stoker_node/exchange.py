@@ -18,6 +18,7 @@ from stoker_node.data_server import DataConnection
 from stoker_node.dispatch import Dispatcher
 from stoker_node.replica_table import Replica
 from stoker_runtime.http_client import BadAnswer, ConnectFailed, ConnectionLost, HttpConnection, ResponseHead
+from stoker_runtime.http_head import LAST_CHUNK, framed
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +105,11 @@ class Exchange:
     async def _send_whole(
         self, call: Call, replica: Replica, hop: HttpConnection, body: bytes
     ) -> tuple[HttpConnection, ResponseHead]:
-        """Send a complete request and wait for its head; once more on a fresh connection if an idle one was stale."""
+        """Send a complete request and wait for its head; once more on a fresh connection if an idle one was stale.
+
+        From here a connection that was stale and a replica that died of the request look the same, so only what may
+        run twice is sent twice. Most stale connections are known to the kernel and never come out of the pool.
+        """
         assert replica.pool is not None
         if body or call.content_length is not None or call.chunked:
             request = call.head + b"content-length: %d\r\n\r\n" % len(body)
@@ -118,7 +123,7 @@ class Exchange:
             try:
                 return hop, await _final_head(hop)
             except ConnectionLost as err:
-                if not hop.reused or err.had_answer or call.failure is not None:
+                if not hop.reused or err.had_answer or call.failure is not None or not call.repeatable:
                     raise
             hop.close()
             try:
@@ -154,7 +159,7 @@ class Exchange:
                 body = hop.take()
                 if chunked:
                     lines.append(b"transfer-encoding: chunked\r\n")
-                    body = _framed(body) if body else b""
+                    body = framed(body) if body else b""
                 else:
                     lines.append(b"content-length: %d\r\n" % (head.content_length or 0))
             lines.append(b"\r\n")
@@ -174,11 +179,11 @@ class Exchange:
             chunk += hop.take()
             if call.connection is None:
                 return
-            connection.write(_framed(chunk) if chunked else chunk)
+            connection.write(framed(chunk) if chunked else chunk)
             if connection.write_paused:
                 await connection.writable()
         if chunked and call.connection is not None:
-            connection.write(b"0\r\n\r\n")
+            connection.write(LAST_CHUNK)
 
     def _finish(self, call: Call) -> None:
         connection = call.connection
@@ -195,10 +200,10 @@ class Exchange:
             while True:
                 if call.body:
                     chunk = call.take_body()
-                    await hop.send(_framed(chunk) if call.chunked else chunk)
+                    await hop.send(framed(chunk) if call.chunked else chunk)
                 elif call.body_complete:
                     if call.chunked:
-                        await hop.send(b"0\r\n\r\n")
+                        await hop.send(LAST_CHUNK)
                     call.body_sent = True
                     return
                 else:
@@ -221,10 +226,6 @@ async def _final_head(hop: HttpConnection) -> ResponseHead:
     while (head := await hop.head()).status < 200:
         pass
     return head
-
-
-def _framed(chunk: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(chunk), chunk)
 
 
 def _fail(call: Call, reason: Reason, detail: str) -> None:

@@ -19,9 +19,9 @@ from stoker.prediction import Predictions
 from stoker.wire.agent import LOAD_HEARTBEAT_S, LoadFrame, VariantLoad
 from stoker_node.forecast import predicted_wait_us
 from stoker_node.replica_table import FlowState, ReplicaTable
+from stoker_runtime.http_head import LAST_CHUNK, framed
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
-_END = b"0\r\n\r\n"
 _ENCODER = msgspec.json.Encoder()
 
 _Loads = dict[Variant, VariantLoad]
@@ -98,7 +98,7 @@ class LoadStream:
     def close(self) -> None:
         """End every stream, so that readers see an end and not a broken connection."""
         for reader in tuple(self._readers):
-            reader.write(_END)
+            reader.write(LAST_CHUNK)
             reader.close()
             self.remove(reader)
 
@@ -184,5 +184,4 @@ class LoadStream:
 
 
 def _chunk(frame: LoadFrame) -> bytes:
-    line = _ENCODER.encode(frame) + b"\n"
-    return b"%x\r\n%b\r\n" % (len(line), line)
+    return framed(_ENCODER.encode(frame) + b"\n")

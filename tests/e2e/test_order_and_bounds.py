@@ -73,9 +73,14 @@ async def test_a_full_queue_is_429_with_retry_after_and_explain_says_why(platfor
     platform.apply(function("small", queue={"maxRequests": 2}, scaling={"minReplicas": 1, "maxReplicas": 1}))
     await platform.start()
     await platform.until_warm("small")
-    calls = [asyncio.create_task(platform.call("small", "/sleep?ms=1500")) for _ in range(3)]
-    await platform.until(lambda: len(platform.events("begin")) == 1, "one runs, two queue")
-    await asyncio.sleep(0.2)
+    calls = [asyncio.create_task(platform.call("small", "/sleep?ms=1500"))]
+    await platform.until(lambda: len(platform.events("begin")) == 1, "one runs")
+    calls += [asyncio.create_task(platform.call("small", "/sleep?ms=10")) for _ in range(2)]
+
+    async def queued() -> bool:
+        return await platform.metric("stoker_requests_queued", function="small") == 2
+
+    await platform.until(queued, "two queue")
     refused = await platform.call("small", "/sleep?ms=1")
     assert refused.status == 429
     assert refused.problem["reason"] == "QueueFull"

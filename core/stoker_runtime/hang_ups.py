@@ -1,0 +1,27 @@
+"""Has the other side of a connection hung up, though the event loop has not heard of it (yet)?
+
+The loop hears nothing while reading is paused, and what happened in this very turn it tells later. The kernel knows.
+"""
+
+import asyncio
+import select
+
+# Without POLLRDHUP (only Linux has it) a half-closed connection is noticed when it is read from.
+GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
+"""What poll() says of a connection whose peer will send nothing more."""
+
+
+def descriptor(transport: asyncio.BaseTransport) -> int:
+    """The file descriptor of its socket; -1 when it has none any more."""
+    sock = transport.get_extra_info("socket")
+    return -1 if sock is None else int(sock.fileno())
+
+
+def hung_up(transport: asyncio.BaseTransport) -> bool:
+    """Ask the kernel about one connection."""
+    number = descriptor(transport)
+    if number < 0:
+        return True
+    poll = select.poll()
+    poll.register(number, GONE)
+    return bool(poll.poll(0))
