@@ -8,7 +8,7 @@ PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint types imports fast e2e bench golden docs lock clean
+.PHONY: help setup demo test lint types imports fast e2e bench explore golden docs lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,9 @@ e2e: setup ## Tests that start `stoker serve` as a user would
 
 bench: setup ## Measure: added latency, requests per second, memory; nginx as the limit
 	$(PY) -m bench
+
+explore: setup ## Property tests on examples never drawn before, ten times over
+	for round in 1 2 3 4 5 6 7 8 9 10; do STOKER_EXPLORE=1 $(PY) -m pytest -q -m property || exit 1; done
 
 golden: setup ## Rewrite the golden files; review the difference
 	STOKER_GOLDEN=1 $(PY) -m pytest -m golden

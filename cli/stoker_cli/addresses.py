@@ -11,8 +11,10 @@ from stoker_cli.console import CommandFailed
 
 def reachable(host: str) -> str:
     """The host as a client on this machine writes it in a URL."""
-    if host in ("0.0.0.0", "::", ""):  # noqa: S104  shown, not bound
+    if host == "0.0.0.0":  # noqa: S104  shown, not bound
         return "127.0.0.1"
+    if host == "::":  # IPv6 only, as the loop binds it
+        return "[::1]"
     return f"[{host}]" if ":" in host else host
 
 
@@ -29,7 +31,8 @@ def binding(host: str, port: int, advice: str) -> Iterator[None]:
         # asyncio wraps the reason in a sentence of its own; resolver errors have negative numbers and a text.
         why = os.strerror(err.errno) if err.errno is not None and err.errno > 0 else err.strerror or str(err)
         raise CommandFailed(
-            f"Cannot listen on {host}, port {port}: {why.lower()}; choose another by --host or {advice}."
+            f"Cannot listen on {host or 'an empty host name'}, port {port}: {why.lower()}; "
+            f"choose another by --host or {advice}."
         ) from err
 
 

@@ -25,7 +25,7 @@ def _lines(
     for key, function in sorted(functions.items()):
         yield f"  {key:<{width}}  {url_of(url, function)}  slo {format_duration(function.spec.slo.latency_us)}"
     if not functions:
-        yield "  none yet; they appear as soon as a valid file is there"
+        yield "  none yet; they appear as soon as a valid .yaml file is there (folders in folders are not read)"
     yield "devices"
     for device in devices:
         health = "" if device.healthy else f", not healthy: {device.reason}"

@@ -115,7 +115,7 @@ def disk(environ: Mapping[str, str]) -> Iterator[Finding]:
     folder = state_folder(environ)
     if folder is None:
         yield Finding(
-            Level.WARN, "home", "neither HOME nor XDG_STATE_HOME names a folder", "set HOME, or use --port and --url"
+            Level.WARN, "home", "neither HOME nor XDG_STATE_HOME names a folder", "set HOME: without it only invoke --url finds stoker serve"
         )
     else:
         existing = next(parent for parent in (folder, *folder.parents) if parent.exists())

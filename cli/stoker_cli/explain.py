@@ -8,27 +8,39 @@ import msgspec
 from stoker.decisions import RequestRecord
 from stoker.explanation import explain as explain_record
 from stoker_cli.console import CommandFailed, listed, ms, percent
-from stoker_cli.internal_client import get_json
-from stoker_cli.state_file import ServeState, choose, running
+from stoker_cli.internal_client import get_json, get_view, unknown_function
+from stoker_cli.state_file import choose, running
 from stoker_cli.state_view import ConditionView, FunctionView, StateView
 
 
 def explain(what: str, environ: Mapping[str, str], port: int | None) -> str:
-    """The text for a request id or NAMESPACE/FUNCTION. Raises CommandFailed for what no instance knows."""
+    """The text for a request id or a function. Raises CommandFailed for what no instance knows."""
     newest = choose(environ, port)
     states = [newest] if port is not None else running(environ)
-    if "/" in what:
-        return _explain_function(what.strip("/"), states)
+    views: list[StateView] = []
+    silent: CommandFailed | None = None
     for state in states:
-        body = get_json(state, f"/v1/requests/{quote(what, safe='')}")
-        if body is not None:
-            return explain_record(msgspec.json.decode(body, type=RequestRecord))
-    view = _view(newest)
-    if f"default/{what}" in view.functions:
-        return _explain_function(f"default/{what}", states)
+        # The newest one says what a name means; what it does not know an older one may, while any of them hangs.
+        try:
+            if "/" not in what:
+                body = get_json(state, f"/v1/requests/{quote(what, safe='')}")
+                if body is not None:
+                    return explain_record(msgspec.json.decode(body, type=RequestRecord))
+            views.append(get_view(state))
+        except CommandFailed as err:
+            silent = silent or err
+    for view in views:
+        key = view.key_of(what)
+        if key is not None:
+            return function_sentences(key, view.functions[key])
+    if silent is not None:
+        raise silent
+    if "/" in what:
+        raise unknown_function(views[0].url, what, {key for view in views for key in view.functions})
     raise CommandFailed(
-        f"The platform at {newest.url} remembers no request {what}: it keeps the newest {view.records_kept} and has "
-        f"{view.records} now; the id is in the header Stoker-Request-Id of an answer."
+        f"The platform at {newest.url} has no function {what!r} and remembers no request of that id: it keeps the "
+        f"newest {views[0].records_kept} and has {views[0].records} now; the id is in the header Stoker-Request-Id "
+        "of an answer."
     )
 
 
@@ -70,21 +82,3 @@ def function_sentences(key: str, view: FunctionView) -> str:
 def _condition(condition: ConditionView) -> str:
     reason = "" if condition.reason in ("", condition.type) else f" ({condition.reason})"
     return f"{condition.type} is {str(condition.status).lower()}{reason}: {condition.message}"
-
-
-def _explain_function(key: str, states: list[ServeState]) -> str:
-    known: list[str] = []
-    for state in states:
-        view = _view(state)
-        if key in view.functions:
-            return function_sentences(key, view.functions[key])
-        known += view.functions
-    has = f"its functions are {listed(sorted(known))}" if known else "it has no function now"
-    raise CommandFailed(f"The platform at {states[0].url} has no function {key}; {has}.")
-
-
-def _view(state: ServeState) -> StateView:
-    body = get_json(state, "/v1/state")
-    if body is None:
-        raise CommandFailed(f"{state.internal} is not the internal listener of a stoker serve of this version.")
-    return msgspec.json.decode(body, type=StateView)

@@ -1,10 +1,14 @@
 """Asks the internal listener of a running `stoker serve`. Blocking, for short commands; loads in milliseconds."""
 
 import http.client
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from stoker_cli.console import CommandFailed
+import msgspec
+
+from stoker_cli.console import CommandFailed, listed
 from stoker_cli.state_file import ServeState
+from stoker_cli.state_view import StateView
 
 TIMEOUT_S = 5.0
 
@@ -29,3 +33,25 @@ def get_json(state: ServeState, path: str) -> bytes | None:
     if answer.status != 200:
         raise CommandFailed(f"{state.internal}{path} answered {answer.status}; the log of stoker serve says why.")
     return body
+
+
+def get_view(state: ServeState) -> StateView:
+    """What the instance says of itself. Raises CommandFailed where it says nothing that this version understands."""
+    body = get_json(state, "/v1/state")
+    try:
+        if body is not None:
+            return msgspec.json.decode(body, type=StateView)
+    except msgspec.DecodeError:
+        pass
+    raise CommandFailed(
+        f"{state.internal} is not the internal listener of a stoker serve of this version; "
+        "use the command stoker of the installation that serves there."
+    )
+
+
+def unknown_function(url: str, name: str, known: Iterable[str]) -> CommandFailed:
+    """The error for a function that the platform at `url` does not have."""
+    keys = sorted(known)
+    has = f"its functions are {listed(keys)}" if keys else "it has no function now"
+    key = name.strip("/") if "/" in name else f"default/{name}"
+    return CommandFailed(f"The platform at {url} has no function {key}; {has}.")

@@ -8,19 +8,19 @@ import http.client
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 from urllib.parse import SplitResult, quote, urlsplit
 
 import msgspec
 from msgspec import Struct
 
-from stoker.errors import InvalidObject
 from stoker.model.quantity import parse_duration_us
-from stoker.wire.agent import H_COLD_START, H_DEADLINE_MS, H_DEVICE, H_OUTCOME, H_SERVER_TIMING, Refusal
-from stoker_cli.console import CommandFailed, listed, ms, one_line
-from stoker_cli.internal_client import get_json
+from stoker.wire.agent import H_COLD_START, H_DEVICE, H_OUTCOME, H_SERVER_TIMING, Refusal
+from stoker_cli.console import CommandFailed, ms, one_line
+from stoker_cli.internal_client import get_view, unknown_function
+from stoker_cli.outgoing import body_of, headers_of, send
 from stoker_cli.state_file import choose, running
 from stoker_cli.state_view import FunctionView, StateView
 
@@ -43,26 +43,31 @@ class Call(Struct, frozen=True, kw_only=True):
 
 
 def invoke(call: Call, environ: Mapping[str, str]) -> int:
-    """Exit code: 0 for a 2xx answer, 1 for any other. Raises CommandFailed where no answer came."""
+    """Exit code: 0 for a 2xx answer, 1 for any other. Raises CommandFailed where no answer came.
+
+    BrokenPipeError: whoever read the answer left.
+    """
     base, known = _find(call, environ)
     key, function = _resolve(call.function, known)
-    headers = _headers(call)
+    headers = headers_of(call.headers, call.deadline)
     target = _target(base, key, call.path)
     timeout_s = function.timeout_ms / 1000 + _GRACE_S if function is not None else _UNKNOWN_TIMEOUT_S
     if call.output is not None and call.data == f"@{call.output}":
         raise CommandFailed(f"-o {call.output} would overwrite what -d reads; name another file.")
     with _opened(call.output) as out:
-        body = _body(call.data, headers)
+        body = body_of(call.data, headers)
         method = (call.method or ("GET" if body is None else "POST")).upper()
         connection = _connection(base, timeout_s)
         try:
             begin = time.monotonic()
             # Refused before all of the body was sent: the answer says why, and may already be here.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                connection.request(method, target, body=body, headers=headers)
+                send(connection, method, target, headers, body)
             answer = connection.getresponse()
             prefix = _copy(answer, out)
             total_ms = (time.monotonic() - begin) * 1000
+        except BrokenPipeError:
+            raise
         except TimeoutError as err:
             raise CommandFailed(f"{base.geturl()} has not answered for {timeout_s:g} s.") from err
         except (OSError, http.client.HTTPException, ValueError) as err:
@@ -133,76 +138,38 @@ def server_timing(text: str) -> dict[str, float]:
 def _find(call: Call, environ: Mapping[str, str]) -> tuple[SplitResult, StateView | None]:
     """The base URL to call, and what its platform says of itself where that can be asked."""
     if call.url is not None:
-        base = urlsplit(call.url.rstrip("/"))
-        if base.scheme not in ("http", "https") or not base.hostname:
-            raise CommandFailed(f"--url {call.url} is not an address; write it as in http://127.0.0.1:8080")
+        base = _address(call.url)
         state = next((state for state in running(environ) if state.url == base.geturl()), None)
     else:
         state = choose(environ, call.port)
         base = urlsplit(state.url)
-    if state is None:
-        return base, None
-    body = get_json(state, "/v1/state")
-    return base, msgspec.json.decode(body, type=StateView) if body is not None else None
+    return base, None if state is None else get_view(state)
+
+
+def _address(url: str) -> SplitResult:
+    try:
+        base = urlsplit(url.rstrip("/"))
+        fits = base.scheme in ("http", "https") and base.hostname and base.port != 0
+    except ValueError:  # brackets that do not match, a port that is no number
+        fits = False
+    if not fits or base.username is not None or base.query or base.fragment:
+        raise CommandFailed(f"--url {url} is not the address of a gateway; write it as in http://127.0.0.1:8080")
+    return base
 
 
 def _resolve(name: str, known: StateView | None) -> tuple[str, FunctionView | None]:
-    """`ocr` -> `default/ocr`, or the one of that name in another namespace. Raises CommandFailed for an unknown one."""
-    key = name.strip("/") if "/" in name else f"default/{name}"
+    """The key of the function and how it stands, where that can be asked. Raises CommandFailed for an unknown one."""
     if known is None:
-        return key, None
-    if key not in known.functions and "/" not in name:
-        others = [other for other in known.functions if other.partition("/")[2] == name]
-        if len(others) == 1:
-            key = others[0]
-    if key not in known.functions:
-        has = f"its functions are {listed(sorted(known.functions))}" if known.functions else "it has no function now"
-        raise CommandFailed(f"The platform at {known.url} has no function {key}; {has}.")
+        return name.strip("/") if "/" in name else f"default/{name}", None
+    key = known.key_of(name)
+    if key is None:
+        raise unknown_function(known.url, name, known.functions)
     return key, known.functions[key]
 
 
 def _target(base: SplitResult, key: str, path: str) -> str:
     safe = "/%?&=:;,+@!$'()*~-._"  # a user writes spaces and umlauts; what is encoded already stays
     return f"{base.path}/{quote(key)}{quote('/' + path.lstrip('/'), safe=safe)}"
-
-
-def _headers(call: Call) -> dict[str, str]:
-    headers: dict[str, str] = {"Accept-Encoding": "identity"}
-    for line in call.headers:
-        name, colon, value = line.partition(":")
-        if not colon or not name.strip():
-            raise CommandFailed(f"--header {line!r} is not a header; write it as in 'Name: value'")
-        headers[name.strip()] = value.strip()
-    if call.deadline is not None:
-        try:
-            deadline_us = parse_duration_us(call.deadline, "--deadline")
-        except InvalidObject as err:
-            raise CommandFailed(str(err)) from err
-        headers[H_DEADLINE_MS.title()] = str(max(1, deadline_us // 1000))
-    return headers
-
-
-def _body(data: str | None, headers: dict[str, str]) -> bytes | BinaryIO | None:
-    """The body to send, a file as it is; sets Content-Type and Content-Length where the user did not."""
-    if data is None:
-        return None
-    given = {name.lower() for name in headers}
-    body: bytes | BinaryIO
-    if data == "@-":
-        body, kind = sys.stdin.buffer.read(), "application/octet-stream"
-    elif data.startswith("@"):
-        try:
-            body, kind = Path(data[1:]).open("rb"), "application/octet-stream"  # noqa: SIM115  closed after the call
-            length = body.seek(0, 2)
-            body.seek(0)
-        except OSError as err:
-            raise CommandFailed(f"-d {data} cannot be read: {err.strerror or err}.") from err
-        headers["Content-Length"] = str(length)
-    else:
-        body, kind = data.encode(), "application/json" if data[:1] in ("{", "[") else "text/plain; charset=utf-8"
-    if "content-type" not in given:
-        headers["Content-Type"] = kind
-    return body
 
 
 def _connection(base: SplitResult, timeout_s: float) -> http.client.HTTPConnection:
@@ -217,14 +184,18 @@ def _connection(base: SplitResult, timeout_s: float) -> http.client.HTTPConnecti
     return connection
 
 
-def _opened(output: str | None) -> contextlib.AbstractContextManager[BinaryIO]:
+@contextlib.contextmanager
+def _opened(output: str | None) -> Iterator[BinaryIO]:
     """Where the body goes: opened before anything is sent, so that a wrong name costs no request."""
     if output is None or output == "-":
-        return contextlib.nullcontext(sys.stdout.buffer)
+        yield sys.stdout.buffer
+        return
     try:
-        return Path(output).open("wb")
+        file = Path(output).open("wb", buffering=0)  # noqa: SIM115  closed below
     except OSError as err:
         raise CommandFailed(f"-o {output} cannot be written: {err.strerror or err}.") from err
+    with file:
+        yield cast("BinaryIO", file)
 
 
 def _copy(answer: http.client.HTTPResponse, out: BinaryIO) -> bytes:
@@ -234,8 +205,12 @@ def _copy(answer: http.client.HTTPResponse, out: BinaryIO) -> bytes:
         if len(prefix) < 65536:
             prefix += chunk
         try:
-            out.write(chunk)
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[out.write(rest) :]
             out.flush()
+        except BrokenPipeError:
+            raise
         except OSError as err:
             raise CommandFailed(f"The answer could not be written: {err.strerror or err}.") from err
     return prefix

@@ -6,6 +6,7 @@ sentence on stderr and exit code 2.
 # Imports stand in the commands so that a command loads only what it runs; click hands options over by name.
 # ruff: noqa: PLC0415, PLR0917
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -33,7 +34,7 @@ def stoker(context: click.Context) -> None:
 
 
 @stoker.command(short_help="Serve the functions in YAML files or folders.")
-@click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(path_type=Path), required=True)
+@click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(), required=True)
 @click.option("--gpus", metavar="SPEC", help="Simulated GPUs, as in 2xA100-40GB,1xL4-24GB; none: CPU only.")
 @click.option("--port", type=click.IntRange(0, 65534), default=8080, show_default=True, help="0 takes a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the public listener.")
@@ -42,18 +43,9 @@ def stoker(context: click.Context) -> None:
     "--queueing", metavar="NAME", help="Queueing policy unless a GpuPolicy names one.  [default: least-slack]"
 )
 @click.option("--drain", metavar="DURATION", help="How long accepted requests may finish at the end.  [default: 30s]")
-@click.option("--log-format", metavar="FORM", help="auto, console or json.  [default: auto]")
-# Both are the process launcher, the only one there is; the choice is checked so that a script may name it.
-@click.option(
-    "--launcher",
-    type=click.Choice(["auto", "process"]),
-    default="auto",
-    show_default=True,
-    expose_value=False,
-    help="How functions run.",
-)
+@click.option("--log-format", type=click.Choice(["auto", "console", "json"]), help="[default: auto]")
 def serve(
-    files: tuple[Path, ...],
+    files: tuple[str, ...],
     gpus: str | None,
     port: int,
     host: str,
@@ -69,8 +61,11 @@ def serve(
     from stoker.model.quantity import parse_duration_us
     from stoker_cli.serve import ServeOptions, run_serve
 
+    if "" in files:
+        # Path("") is the current folder: what an unset variable of a script must not serve.
+        raise click.BadParameter("an empty name is no file; the current folder is .", param_hint="FILE")
     options = ServeOptions(
-        files=files,
+        files=tuple(map(Path, files)),
         host=host,
         port=port,
         mtls=mtls,
@@ -133,10 +128,13 @@ def top_command(once: bool, port: int | None) -> None:
 
 
 @stoker.command(name="explain", short_help="Say why a request waited or was refused.")
-@click.argument("what", metavar="REQUEST_ID|NAMESPACE/FUNCTION")
+@click.argument("what", metavar="REQUEST_ID|FUNCTION")
 @_PORT
 def explain_command(what: str, port: int | None) -> None:
-    """Say in plain words why a request waited or was refused, or how a function stands."""
+    """Say in plain words why a request waited or was refused, or how a function stands.
+
+    The id of a request is in the header Stoker-Request-Id of its answer; FUNCTION is NAME or NAMESPACE/NAME.
+    """
     from stoker_cli.explain import explain
 
     click.echo(explain(what, os.environ, port))
@@ -169,6 +167,7 @@ def _gpu_probe(gpus: str | None) -> "DeviceProbe | None":
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script."""
+    _open_what_is_closed()
     code = run(arguments)
     try:
         sys.stdout.flush()
@@ -183,7 +182,8 @@ def run(arguments: list[str] | None = None) -> int:
         code = stoker.main(arguments, prog_name="stoker", standalone_mode=False)
     except click.UsageError as err:
         command = err.ctx.command_path if err.ctx is not None else "stoker"
-        complain(f"{one_line(err.format_message()).rstrip('.')}; see: {command} --help")
+        what = one_line(err.format_message()).rstrip(".")
+        complain(f"{what}{' See' if what.endswith('?') else '; see'}: {command} --help")
         return 2
     except (click.ClickException, StokerError) as err:
         complain(err.format_message() if isinstance(err, click.ClickException) else str(err))
@@ -193,7 +193,26 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         _mute_stdout()
         return 141
+    except OSError as err:
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        # What a command writes to files it names itself; what is left is its output.
+        _mute_stdout()
+        complain(f"The output could not be written: {err.strerror or err}.")
+        return 2
     return code if isinstance(code, int) else 0
+
+
+def _open_what_is_closed() -> None:
+    """Give a process that was started with closed standard streams (`>&-`) empty ones.
+
+    Python has None in their place, and the first socket would get the number of standard output.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest free number is taken: the one that is missing.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _mute_stdout() -> None:

@@ -21,7 +21,7 @@ from stoker_cli.state_file import ServeState, process_start, remove_state, write
 from stoker_gateway.config import GatewaySettings
 from stoker_node.config import NodeSettings
 from stoker_node.devices import DeviceProbe, cpu_device
-from stoker_runtime.event_loop import Signals, run_on_uvloop, unless
+from stoker_runtime.event_loop import Signals, keep_what_start_up_made, run_on_uvloop, unless
 from stoker_runtime.logs import configure_logs
 from stoker_runtime.settings import ProcessSettings, ServeSettings, load, refuse_unknown
 
@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 DRIVER_PATIENCE_S = 20.0
 """A driver that lists its GPUs later than this hangs: a cold one takes a few seconds."""
 OPEN_FILES = 65_536
+LEAST_OPEN_FILES = 256
+"""With fewer, the platform itself, its replicas and a few clients do not fit: it would serve by chance."""
 EXIT_KILLED = 130
 
 
@@ -108,6 +110,7 @@ async def _serve(
                 for warning in function.warnings:
                     complain(f"{function.origin}: {function.key}: {warning}")
             state_path = _write_state(platform, environ)
+            keep_what_start_up_made()
             say(platform.banner())
             log.info("serving", url=platform.url, internal=platform.internal_url, functions=len(platform.functions))
             await signals.asked.wait()
@@ -178,6 +181,12 @@ def _raise_open_files() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < LEAST_OPEN_FILES:
+        raise CommandFailed(
+            f"Only {soft} files and connections may be open at once, and stoker serve needs {LEAST_OPEN_FILES} at "
+            "least; raise the hard limit (ulimit -Hn, or LimitNOFILE of the service)."
+        )
 
 
 def _write_state(platform: Embedded, environ: Mapping[str, str]) -> Path | None:
@@ -191,5 +200,9 @@ def _write_state(platform: Embedded, environ: Mapping[str, str]) -> Path | None:
     try:
         return write_state(state, environ)
     except OSError as err:
-        complain(f"The state file could not be written ({err}): invoke, top and explain will not find this instance.")
+        where = f" in {err.filename}" if err.filename else ""
+        complain(
+            f"The state file could not be written{where} ({(err.strerror or str(err)).lower()}), so invoke, top and "
+            "explain will not find this instance; set XDG_STATE_HOME to a folder that can be written."
+        )
         return None

@@ -6,6 +6,7 @@ sees it. A process is known by its id and its start, so an id that was given out
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from stoker_cli.console import CommandFailed, listed
+
+_URL = re.compile(r"http://\S+:[0-9]{1,5}")
 
 
 class ServeState(Struct, frozen=True, kw_only=True):
@@ -115,7 +118,7 @@ def process_start(pid: int) -> int | None:
     """Start of a live process in clock ticks since boot; None when it is gone (or a zombie), 0 where unknown."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     except OSError:
         return 0
@@ -131,6 +134,7 @@ def _is_alive(state: ServeState) -> bool:
 
 def _read(path: Path) -> ServeState | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ServeState)
+        state = msgspec.json.decode(path.read_bytes(), type=ServeState)
     except (OSError, msgspec.DecodeError):
         return None
+    return state if _URL.fullmatch(state.url) and _URL.fullmatch(state.internal) else None

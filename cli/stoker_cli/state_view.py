@@ -109,3 +109,13 @@ class StateView(Struct, kw_only=True, rename="camel"):
     records: int = 0
     """Requests that explain can explain."""
     records_kept: int = 0
+
+    def key_of(self, name: str) -> str | None:
+        """The key that a person means by NAMESPACE/NAME or NAME: that of namespace default, else the only one of it."""
+        if "/" in name:
+            key = name.strip("/")
+            return key if key in self.functions else None
+        if f"default/{name}" in self.functions:
+            return f"default/{name}"
+        others = [key for key in self.functions if key.partition("/")[2] == name]
+        return others[0] if len(others) == 1 else None

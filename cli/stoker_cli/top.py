@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping
 
-import msgspec
 from rich import box
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,8 +11,8 @@ from rich.text import Text
 
 from stoker.model.replica import ReplicaState
 from stoker_cli.console import CommandFailed, mib, ms, percent
-from stoker_cli.internal_client import get_json
-from stoker_cli.state_file import ServeState, choose
+from stoker_cli.internal_client import get_view
+from stoker_cli.state_file import choose
 from stoker_cli.state_view import FunctionView, StateView
 
 REFRESH_S = 1.0
@@ -29,7 +28,7 @@ def top(
     console = Console(highlight=False)
     if not console.is_terminal and "COLUMNS" not in environ:
         console.width = _PIPED_WIDTH
-    latest = picture(fetch(state))
+    latest = picture(get_view(state))
     if once or not console.is_terminal:
         console.print(latest)
         return
@@ -37,20 +36,13 @@ def top(
         while True:
             sleep(REFRESH_S)
             try:
-                latest = picture(fetch(state))
+                latest = picture(get_view(state))
             except CommandFailed as err:
                 # Overload is when one looks: stay while the process lives, and say that the picture is old.
                 choose(environ, state.port)
                 live.update(Group(Text(str(err), style="yellow"), latest), refresh=True)
             else:
                 live.update(latest, refresh=True)
-
-
-def fetch(state: ServeState) -> StateView:
-    body = get_json(state, "/v1/state")
-    if body is None:
-        raise CommandFailed(f"{state.internal} is not the internal listener of a stoker serve of this version.")
-    return msgspec.json.decode(body, type=StateView)
 
 
 def picture(view: StateView) -> Group:

@@ -15,6 +15,8 @@ from stoker.reasons import Reason
 
 MIN_RETRY_AFTER_US = 50_000
 """Nobody is told to come back sooner: it would only add load."""
+NEVER_RETRY_AFTER_US = 60_000_000
+"""When to come back where no device could ever serve: only a change of the function or of the devices helps."""
 
 
 class Forecast(Struct, frozen=True, kw_only=True):
@@ -82,11 +84,16 @@ def choose(function: Function, forecasts: Forecasts, remaining_us: int, *, wakes
         return Refuse(Reason.SCALED_TO_ZERO), len(function.spec.on_predicted_miss)
     if forecast is None or (not forecast.unplaceable and forecast.finish_us <= remaining_us):
         return Hold(primary), 0
-    return after_miss(function, forecasts, remaining_us, 0)
+    return after_miss(function, forecasts, remaining_us, 0, wakes=True)
 
 
-def after_miss(function: Function, forecasts: Forecasts, remaining_us: int, step: int) -> tuple[Choice, int]:
-    """The next choice in `onPredictedMiss` from `step` on, and the step after it."""
+def after_miss(
+    function: Function, forecasts: Forecasts, remaining_us: int, step: int, *, wakes: bool
+) -> tuple[Choice, int]:
+    """The next choice in `onPredictedMiss` from `step` on, and the step after it.
+
+    A path that wakes nothing (`wakes` False) goes to what is warm and is held for nothing.
+    """
     primary = function.primary
     forecast = forecasts.get(primary)
     actions = function.spec.on_predicted_miss
@@ -97,10 +104,14 @@ def after_miss(function: Function, forecasts: Forecasts, remaining_us: int, step
         if action is OnMiss.DIVERT:
             other = forecasts.get(Variant.CPU)
             permitted = primary is not Variant.CPU and Variant.CPU in function.variants
-            if permitted and other is not None and not other.unplaceable and other.finish_us <= remaining_us:
+            if not permitted or other is None or other.unplaceable or not (wakes or other.warm):
+                continue
+            if other.finish_us <= remaining_us:
                 return (Send(Variant.CPU) if other.warm else Hold(Variant.CPU)), index + 1
         elif forecast is None or not forecast.unplaceable:
             warm = forecast is not None and forecast.warm
+            if not warm and not wakes:
+                return Refuse(Reason.SCALED_TO_ZERO), len(actions)
             return (Send(primary, late_ok=True) if warm else Hold(primary, late_ok=True)), index + 1
     if forecast is not None and forecast.unplaceable:
         return Refuse(Reason.NO_FITTING_DEVICE, detail=forecast.unplaceable), len(actions)
@@ -122,4 +133,6 @@ def retry_after_us(forecast: Forecast | None) -> int:
     """When a refused client may come back: the predicted wait, or the predicted start while nothing is warm."""
     if forecast is None:
         return 1_000_000
+    if forecast.unplaceable:
+        return NEVER_RETRY_AFTER_US
     return max(MIN_RETRY_AFTER_US, forecast.wait_us if forecast.warm else max(forecast.start_us, forecast.wait_us))

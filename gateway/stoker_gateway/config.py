@@ -24,8 +24,11 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     """Body bytes that held requests may take in the gateway's memory, over all functions."""
     cluster_domain: str = "cluster.local"
     """Ends a full host name: FUNCTION.NAMESPACE.svc.CLUSTER_DOMAIN."""
+    max_connections: Annotated[int, Meta(ge=1, le=10_000_000)] = 12_000
+    """Client connections, idle ones included; a request on one more is refused with 503 HoldFull."""
     keep_alive_s: Seconds = 75.0
-    """Idle client connections are closed after this long; it also ends a client that sends its head byte by byte."""
+    """Idle client connections are closed after this long; it also ends a client that sends its head byte by byte, and
+    one that does not read the answer that it got."""
     lingering_s: Annotated[float, Meta(ge=0, le=1)] = 1.0
     """How long the rest of a body that nobody wants is still read, so that the client sees its answer."""
     max_line_bytes: Annotated[int, Meta(ge=1024, le=65_536)] = 16 * 1024

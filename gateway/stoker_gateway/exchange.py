@@ -20,6 +20,7 @@ from stoker_gateway.inbound import CLOSE, KEEP, Reply
 from stoker_gateway.replies import Replies
 from stoker_gateway.visit import VariantState, Visit
 from stoker_runtime.http_client import BadAnswer, ConnectFailed, ConnectionLost, HttpConnection, ResponseHead
+from stoker_runtime.http_head import LAST_CHUNK, framed
 
 MAX_REFUSAL_BYTES = 64 * 1024
 MAX_LOSSES = 3
@@ -30,7 +31,9 @@ _ELSEWHERE = frozenset((Reason.PREDICTED_MISS, Reason.NO_REPLICA, Reason.DRAININ
 
 
 class Bounced(Struct, gc=False):
-    """Nothing was dispatched. `reason` None: the agent could not be reached or was lost."""
+    """Nothing was dispatched that may not be repeated. `reason` None: the agent could not be reached or was lost;
+    ReplicaFailed: a replica of it was.
+    """
 
     reason: Reason | None
     refusal: Refusal | None = None
@@ -117,13 +120,13 @@ class Exchange:
         try:
             while True:
                 if data:
-                    await connection.send(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+                    await connection.send(framed(data) if chunked else data)
                 data = await payload.readany()
                 if not data:
                     break
                 visit.body_started = True
             if chunked:
-                await connection.send(b"0\r\n\r\n")
+                await connection.send(LAST_CHUNK)
             visit.body_sent = True
         except RequestPayloadError:
             visit.body_broken = True
@@ -158,17 +161,19 @@ class Exchange:
         try:
             body = connection.take()
             if chunked and body:
-                body = b"%x\r\n%b\r\n" % (len(body), body)
+                body = framed(body)
             if connection.arrived:
-                inbound.write(b"%b%b%b" % (data, body, b"0\r\n\r\n" if chunked else b""))
+                inbound.write(b"%b%b%b" % (data, body, LAST_CHUNK if chunked else b""))
             else:
                 inbound.write(data + body)
                 while body := await connection.read():
                     body += connection.take()
-                    inbound.write(b"%x\r\n%b\r\n" % (len(body), body) if chunked else body)
+                    inbound.write(framed(body) if chunked else body)
                     await inbound.drain()
                 if chunked:
-                    inbound.write(b"0\r\n\r\n")
+                    inbound.write(LAST_CHUNK)
+            # The timeout is total: it ends with what the client has, not with what was written.
+            await inbound.drain()
         except (ConnectionLost, BadAnswer):
             inbound.abort()
             visit.outcome, visit.reason = Outcome.FAILED, Reason.REPLICA_FAILED
@@ -198,7 +203,7 @@ class Exchange:
         if reason is Reason.REPLICA_FAILED and self._may_repeat(visit) and visit.losses + 1 < MAX_LOSSES:
             visit.losses += 1
             visit.dispatched = False
-            return Bounced(Reason.NO_REPLICA, refusal)
+            return Bounced(reason, refusal)
         if read.dispatched:
             visit.dispatched = True
             visit.timing = read.timing

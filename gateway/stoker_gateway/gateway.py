@@ -20,7 +20,7 @@ from stoker.reasons import Reason
 from stoker_gateway.config import AgentAddress, GatewaySettings
 from stoker_gateway.hangups import HangupWatch
 from stoker_gateway.hold import HoldRoom, release
-from stoker_gateway.inbound import Inbound, PublicServer, Reply
+from stoker_gateway.inbound import CLOSE, Inbound, PublicServer, Reply
 from stoker_gateway.load_view import LoadView
 from stoker_gateway.outcomes import Books
 from stoker_gateway.replies import Replies
@@ -193,7 +193,8 @@ class Gateway:
             if inbound.transport is None or isinstance(exc, ConnectionError):
                 # The client's connection: those of agents are dealt with where they happen.
                 self._replies.gone(visit)
-                raise ConnectionResetError("the client left") from exc
+                inbound.abort()
+                return CLOSE
             log.exception("gateway_failed", request_id=visit.id.decode(), function=state.key)
             return self._replies.cut(visit, Reason.CONTROL_PLANE_UNAVAILABLE, "The gateway failed; see its log.")
         finally:
@@ -212,6 +213,8 @@ class Gateway:
             return refuse(visit, *screened.refusal, close=True)
         if self._draining:
             return refuse(visit, Reason.DRAINING, "The gateway is shutting down; call again.", close=True)
+        if visit.inbound.protocol.surplus:
+            return refuse(visit, Reason.HOLD_FULL, "The gateway has as many connections as it may.", close=True)
         route = self._table.route(host_name(screened.host.decode()), visit.target)
         if isinstance(route, NoRoute):
             return refuse(visit, route.reason, route.detail)

@@ -7,7 +7,7 @@ written to the transport by whoever makes them, in one piece where they are smal
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import LineTooLong
@@ -19,6 +19,9 @@ from aiohttp.web_server import Server
 from stoker.reasons import Reason
 from stoker_gateway.config import GatewaySettings
 
+SURPLUS_S = 1.0
+"""How long a connection beyond the bound may take for its one request."""
+
 
 class Reply:
     """What a handler returns: everything is written already; this says only whether the connection goes on."""
@@ -28,8 +31,9 @@ class Reply:
     def __init__(self, keep_alive: bool) -> None:
         self.keep_alive = keep_alive
 
-    async def prepare(self, _request: object) -> None:
-        """Nothing is left to send."""
+    async def prepare(self, request: "Inbound") -> None:
+        """Wait until the client has taken its answer: one that reads none must not be answered any further."""
+        await request.taken()
 
     async def write_eof(self) -> None:
         """Nothing is left to send."""
@@ -75,9 +79,18 @@ class Inbound:
             transport.write(data)
 
     async def drain(self) -> None:
-        """Wait while the client is slow."""
+        """Wait until the kernel has taken what was written, which it does as fast as the client reads."""
         if self.protocol.writing_paused:
             await self.writer.drain()
+
+    async def taken(self) -> None:
+        """The same for an answer that is over, whose timeout counts no more: cut a client that reads nothing."""
+        if self.protocol.writing_paused:
+            try:
+                async with asyncio.timeout(self.protocol.keepalive_timeout):
+                    await self.writer.drain()
+            except TimeoutError:
+                self.abort()
 
     def abort(self) -> None:
         """Cut the connection, so that nobody takes what was sent for a whole answer."""
@@ -93,11 +106,13 @@ OnMalformed = Callable[[Inbound, Reason, str], Reply]
 class Connection(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("forwarded", "on_malformed", "peer")
+    __slots__ = ("forwarded", "on_malformed", "peer", "surplus")
 
-    def __init__(self, server: "PublicServer", **options: Any) -> None:
+    def __init__(self, server: "PublicServer", *, surplus: bool, **options: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self.on_malformed = server.on_malformed
+        self.surplus = surplus
+        """There are as many connections as there may be: it gets one answer that says so."""
         self.peer = b""
         self.forwarded = b""
         """Header lines that say where requests of this connection come from, for the next hop."""
@@ -107,6 +122,8 @@ class Connection(RequestHandler):
         self.peer = str(peer[0]).encode() if isinstance(peer, tuple) else b"unknown"
         proto = b"https" if transport.get_extra_info("sslcontext") is not None else b"http"
         self.forwarded = b"x-forwarded-proto: %b\r\n" % proto
+        # What the kernel does not take is not buffered here: "written" then means that the client has it or will.
+        cast("asyncio.Transport", transport).set_write_buffer_limits(high=0)
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -119,6 +136,8 @@ class Connection(RequestHandler):
             for payload in payloads:
                 if not payload.is_eof() and payload.exception() is None:
                     payload.set_exception(RequestPayloadError("the framing of the body is broken"))
+                    # There is no rest that aiohttp could read off after the answer.
+                    payload.feed_eof()
 
     def handle_error(  # type: ignore[override]
         self, request: Inbound, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -146,6 +165,7 @@ class PublicServer(Server):
             loop=asyncio.get_running_loop(),
         )
         self.on_malformed = on_malformed
+        self._max_connections = settings.max_connections
         self._options: dict[str, Any] = {
             "keepalive_timeout": settings.keep_alive_s,
             "access_log": None,
@@ -158,4 +178,6 @@ class PublicServer(Server):
         }
 
     def __call__(self) -> Connection:
-        return Connection(self, **self._options)
+        if len(self._connections) < self._max_connections:
+            return Connection(self, surplus=False, **self._options)
+        return Connection(self, surplus=True, **self._options | {"keepalive_timeout": SURPLUS_S})

@@ -37,6 +37,7 @@ class Replies:
             and not message.should_close
             and message.version == (1, 1)
             and visit.inbound.payload.is_eof()
+            and visit.inbound.payload.exception() is None
             and not visit.body_broken
         )
 

@@ -160,11 +160,17 @@ class Serving:
             visit.note(now_us, "the agent was lost" if reason is None else f"the agent answered {reason}")
             if not visit.wakes:
                 return Refuse(Reason.SCALED_TO_ZERO)
+            lost = bounced.sent and (reason is None or reason is Reason.REPLICA_FAILED)
+            if lost and state.variant(choice.variant).warm:
+                # Another replica or connection may do at once; `losses` bounds how often.
+                return Send(choice.variant, late_ok=True)
             return Hold(choice.variant, choice.late_ok)
         visit.note(now_us, f"predicted to miss its objective on the {choice.variant} variant")
         forecasts = self._view.forecasts(state.key)
         step = visit.miss_step
-        next_choice, visit.miss_step = after_miss(state.function, forecasts, visit.objective_at_us - now_us, step)
+        next_choice, visit.miss_step = after_miss(
+            state.function, forecasts, visit.objective_at_us - now_us, step, wakes=visit.wakes
+        )
         self._want_cpu(visit, state, next_choice, step)
         if type(next_choice) is Send:
             how = "late ones are served too" if next_choice.late_ok else "it is predicted on time there"

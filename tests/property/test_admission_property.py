@@ -32,7 +32,7 @@ def test_a_walk_ends_refuses_nothing_it_should_serve_and_promises_nothing_it_can
     choice, step = choose(f, known, remaining_us, wakes=wakes)
     seen: list[Choice] = [choice]
     while not isinstance(choice, Refuse):
-        choice, next_step = after_miss(f, known, remaining_us, step)
+        choice, next_step = after_miss(f, known, remaining_us, step, wakes=wakes)
         assert next_step > step or isinstance(choice, Refuse)
         step = next_step
         seen.append(choice)

@@ -5,6 +5,7 @@ from gateway_fake_agent import function
 
 from stoker.admission import (
     MIN_RETRY_AFTER_US,
+    NEVER_RETRY_AFTER_US,
     Forecast,
     Hold,
     Refuse,
@@ -38,7 +39,7 @@ def test_a_function_on_cpus_only_has_the_cpu_variant_as_its_primary() -> None:
     cpu_only = Function(namespace="n", name="f", uid="u", generation=1, revision="r", spec=spec)
     assert choose(cpu_only, {CPU: WARM}, 1000, wakes=True)[0] == Send(CPU)
     assert choose(cpu_only, {}, 1000, wakes=True)[0] == Hold(CPU)
-    assert after_miss(cpu_only, {CPU: WARM}, 1000, 0)[0] == Send(CPU, late_ok=True)
+    assert after_miss(cpu_only, {CPU: WARM}, 1000, 0, wakes=True)[0] == Send(CPU, late_ok=True)
 
 
 def test_a_cold_request_is_held_where_its_objective_allows_the_start() -> None:
@@ -62,14 +63,17 @@ def test_divert_takes_a_cpu_variant_that_is_on_time_and_passes_over_one_that_is_
 
 
 def test_divert_is_passed_over_without_a_cpu_variant_and_without_knowledge_of_it() -> None:
-    assert after_miss(with_policy(OnMiss.DIVERT, cpu=False), {GPU: WARM, CPU: WARM}, 1000, 0)[0].reason  # type: ignore[union-attr]
-    assert after_miss(with_policy(OnMiss.DIVERT, OnMiss.SERVE_LATE), {GPU: WARM}, 1000, 0) == (Send(GPU, True), 2)
+    assert after_miss(with_policy(OnMiss.DIVERT, cpu=False), {GPU: WARM, CPU: WARM}, 1000, 0, wakes=True)[0].reason  # type: ignore[union-attr]
+    assert after_miss(with_policy(OnMiss.DIVERT, OnMiss.SERVE_LATE), {GPU: WARM}, 1000, 0, wakes=True) == (
+        Send(GPU, True),
+        2,
+    )
 
 
 def test_the_walk_goes_on_after_the_diverted_variant_missed_too() -> None:
     policy = with_policy(OnMiss.DIVERT, OnMiss.SERVE_LATE)
-    assert after_miss(policy, {GPU: WARM, CPU: WARM}, 1_000_000, 1) == (Send(GPU, late_ok=True), 2)
-    choice, step = after_miss(policy, {GPU: WARM, CPU: WARM}, 1_000_000, 2)
+    assert after_miss(policy, {GPU: WARM, CPU: WARM}, 1_000_000, 1, wakes=True) == (Send(GPU, late_ok=True), 2)
+    choice, step = after_miss(policy, {GPU: WARM, CPU: WARM}, 1_000_000, 2, wakes=True)
     assert choice == Refuse(Reason.PREDICTED_MISS, WARM.finish_us, estimated=True)
     assert step == 2
 
@@ -100,14 +104,22 @@ def test_retry_after_is_the_wait_or_the_start_and_never_at_once() -> None:
     assert retry_after_us(Forecast(start_us=8_000_000)) == 8_000_000
     assert retry_after_us(Forecast(warm=1)) == MIN_RETRY_AFTER_US
     assert retry_after_us(None) == 1_000_000
+    assert retry_after_us(Forecast(unplaceable="No GPU has 80 GiB.")) == NEVER_RETRY_AFTER_US
 
 
 def test_a_walk_that_could_not_divert_wants_the_cpu_variant_warm() -> None:
     policy = with_policy(OnMiss.DIVERT, OnMiss.SERVE_LATE)
-    late, step = after_miss(policy, {GPU: WARM, CPU: COLD}, 1000, 0)
+    late, step = after_miss(policy, {GPU: WARM, CPU: COLD}, 1000, 0, wakes=True)
     assert misses_cpu(policy, late, 0, step)
-    diverted, step = after_miss(policy, {GPU: WARM, CPU: WARM}, 1_000_000, 0)
+    diverted, step = after_miss(policy, {GPU: WARM, CPU: WARM}, 1_000_000, 0, wakes=True)
     assert not misses_cpu(policy, diverted, 0, step)
     assert not misses_cpu(policy, late, 1, 2), "the walk was past Divert already"
     assert not misses_cpu(with_policy(OnMiss.SERVE_LATE), late, 0, 1)
     assert not misses_cpu(with_policy(OnMiss.DIVERT, cpu=False), late, 0, 1)
+
+
+def test_a_path_that_wakes_nothing_is_held_for_nothing() -> None:
+    policy = with_policy(OnMiss.DIVERT, OnMiss.SERVE_LATE)
+    assert after_miss(policy, {GPU: WARM, CPU: COLD}, 60_000_000, 0, wakes=False)[0] == Send(GPU, late_ok=True)
+    gone, _ = after_miss(policy, {GPU: COLD, CPU: COLD}, 60_000_000, 0, wakes=False)
+    assert gone == Refuse(Reason.SCALED_TO_ZERO)

@@ -73,18 +73,27 @@ async def test_a_stale_kept_connection_costs_no_request(agent: AgentUnderTest) -
     for _ in range(5):
         assert (await agent.call("/", b"body")).status == 200
 
-    async def silent(request: Request) -> None:
+
+@pytest.mark.parametrize(
+    ("method", "extra", "runs"), [("POST", {}, 1), ("POST", {"idempotency-key": "7"}, 2), ("GET", {}, 2)]
+)
+async def test_on_a_kept_connection_only_what_may_run_twice_is_sent_twice(
+    agent: AgentUnderTest, method: str, extra: dict[str, str], runs: int
+) -> None:
+    """A connection that was stale looks like a worker that died of the request, before a server that goes on."""
+
+    async def first_dies(request: Request) -> None:
         await request.body()
         if server.opened == opened:
-            request.hang_up()  # it had timed out just before the request came
+            request.hang_up()
         await request.answer()
 
-    server.idle_hang_up = False
+    _, server = await agent.warm()
     assert (await agent.call()).status == 200
-    opened = server.opened
-    server.handler = silent
-    assert (await agent.call("/", b"body")).status == 200
-    assert server.opened == opened + 1
+    opened, before = server.opened, len(server.seen)
+    server.handler = first_dies
+    assert (await agent.call(method=method, extra=extra)).status == (200 if runs == 2 else 502)
+    assert len(server.seen) - before == runs
 
 
 async def test_a_replica_that_refuses_connections_loses_its_request_to_another_one(agent: AgentUnderTest) -> None:

@@ -157,6 +157,25 @@ async def test_after_dispatch_it_is_repeated_only_where_that_is_declared_harmles
     assert (answer.status, answer.body) == (200, b"x")
 
 
+async def test_a_repetition_goes_at_once_where_a_replica_is_warm_and_is_not_cold(start: Start) -> None:
+    g = await start(function(idempotent=True))
+
+    async def first_fails(run: Run) -> None:
+        await run.body()
+        if len(g.agent.runs) == 1:
+            await run.processing()
+            await run.refuse(Reason.REPLICA_FAILED, dispatched=1)
+        elif len(g.agent.runs) == 2:
+            run.hang_up()
+        else:
+            await serve(run)
+
+    g.agent.on_run = first_fails
+    assert (await g.call()).status == 200  # No frame of the load stream comes meanwhile.
+    record = await g.ended()
+    assert (record.outcome, record.cold) == (Outcome.SERVED, False)
+
+
 async def test_a_streamed_body_is_never_sent_twice(start: Start) -> None:
     g = await start(agents=2)
 
@@ -308,7 +327,9 @@ async def test_a_client_that_leaves_during_its_upload_is_noticed_though_reading_
     await g.until(g.at_rest)
 
 
-async def test_a_body_with_broken_framing_is_400_and_never_whole_at_the_agent(start: Start) -> None:
+async def test_a_body_with_broken_framing_is_400_and_never_whole_at_the_agent(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
     g = await start()
     for begin in (b"", chunk(b"x" * 70_000)):
         client = await g.client()
@@ -320,6 +341,7 @@ async def test_a_body_with_broken_framing_is_400_and_never_whole_at_the_agent(st
         assert (answer.status, answer.headers["connection"]) == (400, "close")
     await g.until(g.at_rest)
     assert not any(run.body_done for run in g.agent.runs)
+    assert not caplog.records  # A client's mistake is no error of ours.
 
 
 async def test_a_gap_in_the_load_stream_is_healed_by_a_full_frame(start: Start) -> None:

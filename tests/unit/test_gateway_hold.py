@@ -78,7 +78,7 @@ async def test_a_client_that_leaves_while_held_frees_its_place(start: Start, unr
     head = f"POST /ns/f/ HTTP/1.1\r\nhost: h\r\ncontent-length: {unread_body}\r\n\r\n".encode()
     # More than is read ahead, and little enough for the kernel: a hang-up behind data that does not fit into the
     # receive window cannot be seen by anybody.
-    client.writer.write(head + b"x" * min(unread_body, 350_000))
+    client.writer.write(head + b"x" * min(unread_body, 180_000))
     await g.until(lambda: g.gateway.demand().get("ns/f", {}).get(Variant.GPU) is not None)
     await asyncio.sleep(0.05)  # Enough to fill what is read ahead, so that reading is paused.
     client.hang_up()
@@ -195,6 +195,7 @@ async def test_a_function_that_no_device_could_hold_is_refused_at_once(start: St
     answer = await g.call()
     assert (answer.status, answer.problem().reason) == (503, "NoFittingDevice")
     assert answer.problem().detail == "No GPU has 80 GiB."
+    assert answer.headers["retry-after"] == "60"
 
 
 async def test_a_removed_function_answers_404_to_the_held_and_lets_the_running_finish(start: Start) -> None:

@@ -8,6 +8,7 @@ from gateway_fake_agent import Run, Start, chunk, function, request, starting
 
 from stoker.model.function import Measure, Slo
 from stoker.reasons import Outcome, Reason
+from stoker_runtime.http_client import MAX_HEADERS
 
 pytestmark = pytest.mark.unit
 
@@ -76,7 +77,7 @@ async def test_what_a_client_may_not_say_is_stripped(start: Start) -> None:
     assert run.header("x-forwarded-proto") == "http"
     assert run.header("x-forwarded-host") == "127.0.0.1"
     assert run.header("idempotency-key") == "k"
-    assert run.header("stoker-class") == "fast"
+    assert run.header("stoker-class") is None
     assert int(run.header("stoker-objective-ms") or 0) <= 100
 
 
@@ -153,6 +154,46 @@ async def test_pipelined_requests_are_answered_in_order(start: Start) -> None:
     client = await g.client()
     await client.send(b"".join(request(method="POST", body=b"%d" % i) for i in range(5)))
     assert [(await client.answer()).body for _ in range(5)] == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_a_client_that_pipelines_and_reads_nothing_is_not_answered_into_memory(start: Start) -> None:
+    g = await start(keep_alive_s=0.3)
+    client = await g.client()
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    client.writer.write(request("/ns/nobody/") * 30_000)
+    before = -1
+    while before != len(g.records):
+        before = len(g.records)
+        await asyncio.sleep(0.1)
+    assert len(g.records) < 30_000
+    await g.until(lambda: not g.gateway._server.connections)  # type: ignore[union-attr]
+
+
+async def test_one_connection_more_than_there_may_be_gets_one_answer_that_says_so(start: Start) -> None:
+    g = await start(max_connections=1)
+    first = await g.client()
+    await first.send(request())
+    assert (await first.answer()).status == 200
+    answer = await g.call()
+    assert (answer.status, answer.problem().reason, answer.headers["connection"]) == (503, "HoldFull", "close")
+    await first.send(request())
+    assert (await first.answer()).status == 200
+    first.hang_up()
+    await g.until(lambda: not g.gateway._server.connections)  # type: ignore[union-attr]
+    assert (await g.call()).status == 200
+
+
+async def test_as_many_headers_as_an_agent_lets_through_come_through(start: Start) -> None:
+    g = await start()
+
+    async def many(run: Run) -> None:
+        await run.processing()
+        await run.answer(headers="".join(f"x-{number}: {'h' * 200}\r\n" for number in range(MAX_HEADERS)))
+
+    g.agent.on_run = many
+    answer = await g.call()
+    assert (answer.status, answer.body) == (200, b"ok")
+    assert sum(name.startswith("x-") for name in answer.headers) == MAX_HEADERS
 
 
 async def test_http_1_0_and_connection_close_end_the_connection(start: Start) -> None:

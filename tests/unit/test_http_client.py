@@ -233,7 +233,11 @@ async def test_a_body_cut_short_is_a_lost_connection_with_an_answer() -> None:
 
 
 async def test_a_stale_connection_fails_before_any_answer_and_is_known_as_reused() -> None:
-    async with peer(answering(OK, close=True)) as pool:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await answering(OK, close=True)(reader, writer)
+        await reader.readuntil(b"\r\n\r\n")
+
+    async with peer(script) as pool:
         await fetch(pool)
         connection = await pool.acquire()
         connection.start(GET)
@@ -241,6 +245,29 @@ async def test_a_stale_connection_fails_before_any_answer_and_is_known_as_reused
             await connection.head()
         assert connection.reused
         assert not caught.value.had_answer
+
+
+async def test_a_connection_that_the_peer_has_closed_does_not_come_out_of_the_pool_again() -> None:
+    async with peer(answering(OK, close=True)) as pool:
+        for _ in range(5):
+            connection = await pool.acquire()
+            assert not connection.reused
+            connection.start(GET)
+            assert (await connection.head()).status == 200
+            while await connection.read():
+                pass
+            connection.release()
+
+
+async def test_a_connection_whose_early_answer_cut_the_body_short_is_not_used_again() -> None:
+    async with peer(answering(OK)) as pool:
+        connection = await pool.acquire()
+        connection.start(request_head(b"POST", b"/", [(b"content-length", b"100")]))
+        assert (await connection.head()).status == 200
+        await connection.send(b"x" * 100)  # Dropped: the peer still waits for it.
+        assert await connection.read() == b"hi"
+        connection.release()
+        assert pool.idle == 0
 
 
 async def test_a_second_answer_to_one_request_is_never_taken_for_the_next() -> None:

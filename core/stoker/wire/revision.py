@@ -3,12 +3,12 @@
 Fields at their default do not enter, so a field that a later Stoker adds changes no revision and restarts nothing.
 """
 
-import hashlib
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct
 
+from stoker import names
 from stoker.wire.crd_types import GpuFunctionSpec
 
 _LIVE_IN_CONTAINER = frozenset({"noWakePaths", "startupTimeout", "readiness"})
@@ -24,7 +24,7 @@ def revision_of(spec: GpuFunctionSpec) -> str:
         "artifacts": _written(spec.artifacts),
     }
     shape = {name: part for name, part in shape.items() if part is not None}
-    return hashlib.sha256(msgspec.json.encode(shape, order="deterministic")).hexdigest()[:10]
+    return names.revision_of(msgspec.json.encode(shape, order="deterministic"))
 
 
 def _written(value: Any, leave_out: frozenset[str] = frozenset()) -> Any:
