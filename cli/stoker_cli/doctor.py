@@ -13,6 +13,7 @@ import psutil
 from msgspec import Struct
 
 from stoker_cli.console import listed, mib
+from stoker_cli.open_files import LEAST
 from stoker_cli.state_file import state_folder, survey
 from stoker_node.devices import DeviceProbe, DevicesUnavailable
 
@@ -115,7 +116,10 @@ def disk(environ: Mapping[str, str]) -> Iterator[Finding]:
     folder = state_folder(environ)
     if folder is None:
         yield Finding(
-            Level.WARN, "home", "neither HOME nor XDG_STATE_HOME names a folder", "set HOME: without it only invoke --url finds stoker serve"
+            Level.WARN,
+            "home",
+            "neither HOME nor XDG_STATE_HOME names a folder",
+            "set HOME",
         )
     else:
         existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
@@ -145,7 +149,7 @@ def open_files() -> Iterator[Finding]:
         yield Finding(Level.OK, "open files", f"{soft}, raised by stoker serve to what is allowed")
     else:
         yield Finding(
-            Level.WARN,
+            Level.WARN if hard >= LEAST else Level.FAIL,
             "open files",
             f"at most {hard}: about {hard // 3} requests at once",
             f"raise the hard limit to {WANTED_FILES} (ulimit -Hn, or LimitNOFILE of the service)",

@@ -245,7 +245,8 @@ class Embedded:
 
     def _on_store(self, snapshot: StoreSnapshot) -> None:
         """New objects act, all in one turn of the loop: no part sees a function that another does not know."""
-        self._deleted = (self._deleted | self.functions.keys()) - snapshot.functions.keys()
+        before = self.functions
+        self._deleted = (self._deleted | before.keys()) - snapshot.functions.keys()
         self.functions = dict(snapshot.functions)
         self.records.track(set(self.functions))
         self._set_queueing(snapshot.queueing or self._default_queueing)
@@ -253,8 +254,14 @@ class Embedded:
         self.gateway.set_unplaceable(unplaceable(self.functions.values(), self._devices))
         self.gateway.set_functions(self.functions)
         self.reconciler.set_functions(self.functions)
-        if self.url:
-            log.info("functions_changed", functions=sorted(self.functions))
+        kept = before.keys() & self.functions.keys()
+        changes = {
+            "added": sorted(self.functions.keys() - kept),
+            "changed": sorted(key for key in kept if before[key].spec != self.functions[key].spec),
+            "removed": sorted(before.keys() - kept),
+        }
+        if self.url and any(changes.values()):
+            log.info("functions_changed", **changes)
 
     def _set_queueing(self, name: str) -> None:
         if name == self._queueing:

@@ -45,10 +45,14 @@ class ObjectTable:
         self._told = {(key, name) for key, name in self._told if name != file}
 
     def resolve(self, order: Iterable[str]) -> tuple[StoreSnapshot, list[ObjectError]]:
-        """The set of objects, and an error for each newly refused duplicate. `order`: files, first wins."""
+        """The set of objects, and an error for each newly refused duplicate. `order`: files, first wins.
+
+        Beside an owner that `order` does not name, nothing is a duplicate yet: that file is gone or being replaced.
+        """
+        there = list(dict.fromkeys(order))
         chosen: dict[Key, Loaded] = {}
         errors: list[ObjectError] = []
-        for key, files in self._claims(order).items():
+        for key, files in self._claims(there).items():
             owner = self._owners.get(key)
             if owner not in files:
                 owner = files[0]
@@ -57,7 +61,7 @@ class ObjectTable:
             for file in files:
                 if file == owner:
                     self._told.discard((key, file))
-                elif (key, file) not in self._told:
+                elif owner in there and (key, file) not in self._told:
                     self._told.add((key, file))
                     errors.append(_duplicate(key, self._files[file][key], file, owner))
         self._owners = {key: owner for key, owner in self._owners.items() if key in chosen}
@@ -70,9 +74,8 @@ class ObjectTable:
                 functions[loaded.value.key] = self._numbered(loaded.value)
         return StoreSnapshot(functions=functions, queueing=queueing), errors
 
-    def _claims(self, order: Iterable[str]) -> dict[Key, list[str]]:
+    def _claims(self, ordered: list[str]) -> dict[Key, list[str]]:
         claims: dict[Key, list[str]] = {}
-        ordered = list(dict.fromkeys(order))
         for file in (*ordered, *(file for file in self._files if file not in ordered)):
             for key in self._files.get(file, {}):
                 claims.setdefault(key, []).append(file)

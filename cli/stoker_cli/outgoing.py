@@ -29,8 +29,8 @@ def headers_of(lines: Sequence[str], deadline: str | None) -> Headers:
     """Those of the user, in their order, and that of the deadline. Raises a StokerError for what is none."""
     headers: Headers = []
     for line in lines:
-        name, _, value = (part.strip() for part in line.partition(":"))
-        if not _NAME.fullmatch(name) or not value.isprintable():
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not colon or not _NAME.fullmatch(name) or not value.isprintable():
             raise CommandFailed(f"--header {line!r} is not a header; write it as in 'Name: value'")
         if name.lower() in _FRAMING:
             raise CommandFailed(f"--header {name}: how the body is sent is decided here; leave that header out.")

@@ -14,7 +14,7 @@ import structlog
 from stoker.control.planning import Drain, Failure, Kill, Start, Stop
 from stoker.metrics import REPLICA_DRAINS, MetricsSink
 from stoker.model.device import Device, Reservation
-from stoker.model.function import Function
+from stoker.model.function import Function, Probe
 from stoker.model.replica import ReplicaSpec, ReplicaStatus
 from stoker.reasons import Reason
 from stoker_cli.launcher import ExitInfo
@@ -32,7 +32,7 @@ class AgentLives(Protocol):
     def devices(self) -> tuple[Device, ...]: ...
     def replicas(self) -> tuple[ReplicaStatus, ...]: ...
     def reserve(self, spec: ReplicaSpec, reservations: Sequence[Reservation]) -> Reason | None: ...
-    def attach(self, replica_id: str, host: str, port: int) -> None: ...
+    def attach(self, replica_id: str, host: str, port: int, readiness: Probe) -> None: ...
     async def drain(self, replica_id: str) -> None: ...
     def detach(self, replica_id: str, reason: Reason | None = None) -> None: ...
 
@@ -170,7 +170,7 @@ class ReplicaLives:
             self._lost(life, Reason.START_FAILED, str(error) or type(error).__name__)
             return
         if life.exit is None and not life.is_leaving:
-            self._agent.attach(spec.id, HOST, port)
+            self._agent.attach(spec.id, HOST, port, function.container_of(spec.variant).readiness)
 
     async def _end(self, life: _Life) -> None:
         identity = life.spec.id

@@ -1,8 +1,6 @@
 """`stoker serve`: settings, start, banner, signals and exit code around stoker_cli.embedded."""
 
-import contextlib
 import os
-import resource
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +15,7 @@ from stoker.policies.queueing.registry import DEFAULT_QUEUEING, make_queueing
 from stoker_cli.console import CommandFailed, complain, say
 from stoker_cli.embedded import Embedded, Settings
 from stoker_cli.log_folder import log_folder
+from stoker_cli.open_files import raise_open_files
 from stoker_cli.state_file import ServeState, process_start, remove_state, write_state
 from stoker_gateway.config import GatewaySettings
 from stoker_node.config import NodeSettings
@@ -29,9 +28,6 @@ log = structlog.get_logger(__name__)
 
 DRIVER_PATIENCE_S = 20.0
 """A driver that lists its GPUs later than this hangs: a cold one takes a few seconds."""
-OPEN_FILES = 65_536
-LEAST_OPEN_FILES = 256
-"""With fewer, the platform itself, its replicas and a few clients do not fit: it would serve by chance."""
 EXIT_KILLED = 130
 
 
@@ -60,7 +56,7 @@ def run_serve(options: ServeOptions, open_probe: OpenProbe, environ: Mapping[str
         if not path.exists():
             raise CommandFailed(f"{path}: there is no such file or folder.")
     probe, gpus = _open_in_time(open_probe)
-    _raise_open_files()
+    raise_open_files()
     log_dir = log_folder(environ, os.getpid())
     lines = configure_logs(settings.process.log_level, settings.process.log_format, background=True)
     try:
@@ -172,21 +168,6 @@ def _open_in_time(open_probe: OpenProbe) -> tuple[DeviceProbe | None, tuple[Devi
             "see nvidia-smi, or serve without it by --gpus none."
         )
     return result[0]
-
-
-def _raise_open_files() -> None:
-    """Each request takes up to three descriptors; the usual soft limit of 1,024 is for programs that use select()."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < LEAST_OPEN_FILES:
-        raise CommandFailed(
-            f"Only {soft} files and connections may be open at once, and stoker serve needs {LEAST_OPEN_FILES} at "
-            "least; raise the hard limit (ulimit -Hn, or LimitNOFILE of the service)."
-        )
 
 
 def _write_state(platform: Embedded, environ: Mapping[str, str]) -> Path | None:

@@ -5,6 +5,7 @@ case is a new member here, with its HTTP status and its sentence.
 """
 
 from enum import StrEnum
+from http import HTTPStatus
 
 
 class Reason(StrEnum):
@@ -75,6 +76,9 @@ HTTP_STATUS: dict[Reason, int] = {
     Reason.CLIENT_GONE: 499,
 }
 """The status of the HTTP answer for each reason that a request can end with."""
+
+TITLES: dict[int, str] = {status.value: status.phrase for status in HTTPStatus} | {499: "Client Closed Request"}
+"""The name of every status (499 is nginx's: the client left)."""
 
 RETRYABLE: frozenset[Reason] = frozenset(reason for reason, status in HTTP_STATUS.items() if status in (429, 503))
 """Reasons whose answers carry Retry-After (429: capacity is contended; 503: no capacity now)."""

@@ -1,9 +1,10 @@
 """Heads of HTTP/1.1 messages on the hops inside the platform, their framing, and what can go wrong with an answer."""
 
 from collections.abc import Iterable
-from http import HTTPStatus
 
 from msgspec import Struct
+
+from stoker.reasons import TITLES
 
 HOP_BY_HOP = frozenset(
     (
@@ -19,7 +20,7 @@ HOP_BY_HOP = frozenset(
     )
 )
 """Headers (lower case) that speak of one connection and are never passed on; Connection may name more."""
-PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus} | {499: b"Client Closed Request"}
+PHRASES = {status: title.encode() for status, title in TITLES.items()}
 """Reason phrases by status."""
 
 

@@ -7,7 +7,7 @@ ignored. Knows no component: each one brings its own struct, and the composer ha
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -90,7 +90,8 @@ def load(kind: type[S], environ: Mapping[str, str], flags: Mapping[str, object] 
             values[field] = msgspec.convert(value, hints[field], strict=False)
         except msgspec.ValidationError as err:
             wanted = str(err).partition(" - at ")[0].replace("`", "")
-            raise BadSetting(
-                f"{sources[field]} is {value!r}, which it cannot be: {wanted[:1].lower()}{wanted[1:]}."
-            ) from err
+            why = f"{wanted[:1].lower()}{wanted[1:]}"
+            if get_origin(hints[field]) is Literal:
+                why = "choose one of " + ", ".join(get_args(hints[field]))
+            raise BadSetting(f"{sources[field]} is {value!r}, which it cannot be: {why}.") from err
     return kind(**values)

@@ -10,7 +10,7 @@ import time
 import msgspec
 from msgspec import Struct
 
-from stoker.reasons import HTTP_STATUS, Outcome, Reason
+from stoker.reasons import Outcome
 from stoker.wire.agent import Refusal
 from stoker_gateway.visit import Visit
 from stoker_runtime.http_head import HOP_BY_HOP, PHRASES, ResponseHead
@@ -20,7 +20,6 @@ PROBLEM_TYPE = b"application/problem+json"
 
 _ENCODER = msgspec.json.Encoder()
 _OUTCOMES = {outcome: outcome.value.encode() for outcome in Outcome}
-_TITLES = {reason: PHRASES[status].decode() for reason, status in HTTP_STATUS.items()}
 _PARTS = re.compile(rb"(queue|exec);dur=([0-9]{1,12}(?:\.[0-9]{1,6})?)")
 _NO_BODY = frozenset((204, 304))
 
@@ -129,28 +128,6 @@ def problem_answer(visit: Visit, outcome: Outcome, refusal: Refusal, *, close: b
         _platform_lines(visit, outcome, close=close),
     )
     return head if visit.inbound.message.method == "HEAD" else head + body
-
-
-def make_refusal(
-    visit: Visit,
-    reason: Reason,
-    detail: str,
-    *,
-    predicted_finish_us: int | None = None,
-    retry_after_us: int | None = None,
-    estimated: bool = False,
-) -> Refusal:
-    """A refusal as a value; times become whole milliseconds, rounded up."""
-    return Refusal(
-        status=HTTP_STATUS[reason],
-        reason=reason.value,
-        title=_TITLES[reason],
-        detail=detail,
-        predicted_finish_ms=None if predicted_finish_us is None else -(-predicted_finish_us // 1000),
-        retry_after_ms=None if retry_after_us is None else -(-retry_after_us // 1000),
-        estimated=estimated,
-        request_id=visit.id.decode(),
-    )
 
 
 def _platform_lines(visit: Visit, outcome: Outcome, *, close: bool) -> bytes:

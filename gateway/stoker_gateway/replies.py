@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from stoker.admission import Forecast, retry_after_us
 from stoker.reasons import RETRYABLE, Outcome, Reason
-from stoker.wire.agent import Refusal
-from stoker_gateway.answers import make_refusal, problem_answer
+from stoker.wire.agent import Refusal, refuse
+from stoker_gateway.answers import problem_answer
 from stoker_gateway.inbound import CLOSE, KEEP, Reply
 from stoker_gateway.visit import Visit
 
@@ -53,10 +53,10 @@ class Replies:
     ) -> Reply:
         """Answer with a reason of the gateway's own."""
         retry_us = retry_after_us(self._forecast(visit)) if reason in RETRYABLE else None
-        refusal = make_refusal(
-            visit,
+        refusal = refuse(
             reason,
             detail,
+            visit.id.decode(),
             predicted_finish_us=predicted_finish_us,
             retry_after_us=retry_us,
             estimated=estimated,
@@ -69,10 +69,10 @@ class Replies:
         if reason in RETRYABLE and retry_us is None:
             retry_us = retry_after_us(self._forecast(visit))
         finish_us = None if refusal.predicted_finish_ms is None else refusal.predicted_finish_ms * 1000
-        own = make_refusal(
-            visit,
+        own = refuse(
             reason,
             refusal.detail,
+            visit.id.decode(),
             predicted_finish_us=finish_us,
             retry_after_us=retry_us,
             estimated=refusal.estimated,
@@ -82,13 +82,16 @@ class Replies:
     def unknown(self, visit: Visit, exc: Exception) -> Reply:
         """The connection was lost after dispatch: the work may have been done."""
         detail = f"The connection to the agent was lost after dispatch, so the work may have been done ({exc})."
-        refusal = make_refusal(visit, Reason.REPLICA_FAILED, detail)
+        refusal = refuse(Reason.REPLICA_FAILED, detail, visit.id.decode())
         return self._send(visit, Outcome.UNKNOWN, Reason.REPLICA_FAILED, refusal)
 
     def cut(self, visit: Visit, reason: Reason, detail: str) -> Reply:
         """The platform ended it: an answer if none has begun, else the end of the connection."""
+        close = not visit.inbound.payload.is_eof()
+        if not visit.head_sent and visit.dispatched and reason is Reason.DRAINING:
+            return self._send(visit, Outcome.UNKNOWN, reason, refuse(reason, detail, visit.id.decode()), close=close)
         if not visit.head_sent:
-            return self.refuse(visit, reason, detail, close=not visit.inbound.payload.is_eof())
+            return self.refuse(visit, reason, detail, close=close)
         visit.inbound.abort()
         visit.outcome = _OUTCOME.get(reason, Outcome.FAILED)
         visit.reason, visit.detail = reason, detail

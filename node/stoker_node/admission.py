@@ -23,8 +23,8 @@ from stoker.wire.agent import (
     H_TIMEOUT_MS,
     H_VARIANT,
     Refusal,
+    refuse,
 )
-from stoker_node.answers import refuse
 from stoker_node.forecast import predicted_wait_us
 from stoker_node.replica_table import FlowState, ReplicaTable
 

@@ -177,8 +177,11 @@ class Agent:
         self._changes.state(flow)
         return None
 
-    def attach(self, replica_id: str, host: str, port: int) -> None:
-        """Its process runs and will listen there: probe it until it is ready. Unknown or attached before: nothing."""
+    def attach(self, replica_id: str, host: str, port: int, readiness: Probe) -> None:
+        """Its process runs and will listen there: probe it until it is ready. Unknown or attached before: nothing.
+
+        `readiness` is that of its own revision, which after a roll-back is not the applied one.
+        """
         replica = self._table.by_id.get(replica_id)
         if replica is None or replica.pool is not None:
             return
@@ -186,8 +189,8 @@ class Agent:
         replica.pool = HttpPool(host, port, max_idle=self._settings.replica_idle_connections)
         self._sink.inc(m.REPLICA_STARTS, flow.namespace, flow.name, flow.variant.value)
         if replica.state is ReplicaState.STARTING:
-            probe = Probe() if flow.definition is None else flow.definition.container_of(flow.variant).readiness
-            replica.probe_task = asyncio.get_running_loop().create_task(self._probe(replica, host, port, probe))
+            probing = self._probe(replica, host, port, readiness)
+            replica.probe_task = asyncio.get_running_loop().create_task(probing)
 
     async def drain(self, replica_id: str) -> None:
         """Dispatch nothing more to it; returns when nothing is in flight there. Unknown: at once."""

@@ -2,7 +2,6 @@
 
 import msgspec
 
-from stoker.reasons import HTTP_STATUS, Reason
 from stoker.wire.agent import Refusal
 from stoker_runtime.http_head import HOP_BY_HOP, PHRASES, ResponseHead, named_by_connection
 
@@ -14,27 +13,6 @@ _REFUSAL_HEAD = (
     b"HTTP/1.1 %d %b\r\ncontent-type: application/problem+json\r\nstoker-dispatched: %d\r\n%bcontent-length: %d\r\n\r\n"
 )
 _DROPPED = HOP_BY_HOP | {b"content-length"}
-
-
-def refuse(
-    reason: Reason,
-    detail: str,
-    request_id: str = "",
-    *,
-    predicted_finish_us: int | None = None,
-    retry_after_us: int | None = None,
-    estimated: bool = False,
-) -> Refusal:
-    """A refusal as a value; times become whole milliseconds, rounded up."""
-    return Refusal(
-        status=HTTP_STATUS[reason],
-        reason=reason.value,
-        detail=detail,
-        predicted_finish_ms=None if predicted_finish_us is None else -(-predicted_finish_us // 1000),
-        retry_after_ms=None if retry_after_us is None else -(-retry_after_us // 1000),
-        estimated=estimated,
-        request_id=request_id,
-    )
 
 
 def refusal_bytes(refusal: Refusal, *, dispatched: bool, close: bool, bodiless: bool = False) -> bytes:

@@ -13,9 +13,18 @@ import httptools
 from msgspec import Struct
 
 from stoker.reasons import Reason
-from stoker.wire.agent import ADMIT_PATH, DISPATCH_BYTES, GRANT_TTL_S, INLINE_BYTES, LOAD_PATH, RUN_PREFIX, Refusal
+from stoker.wire.agent import (
+    ADMIT_PATH,
+    DISPATCH_BYTES,
+    GRANT_TTL_S,
+    INLINE_BYTES,
+    LOAD_PATH,
+    RUN_PREFIX,
+    Refusal,
+    refuse,
+)
 from stoker_node.admission import Admission, Ask
-from stoker_node.answers import GRANTED, PROCESSING, refusal_bytes, refuse
+from stoker_node.answers import GRANTED, PROCESSING, refusal_bytes
 from stoker_node.call import Call, Phase
 from stoker_node.dispatch import Dispatcher
 from stoker_node.load_stream import LoadStream

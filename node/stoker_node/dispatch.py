@@ -14,7 +14,7 @@ from stoker.policies.queueing.interface import QueuePolicy
 from stoker.policies.queueing.registry import exchange, make_queueing
 from stoker.prediction import Predictions
 from stoker.reasons import Reason
-from stoker_node.answers import refuse
+from stoker.wire.agent import refuse
 from stoker_node.call import Call, Phase
 from stoker_node.changes import Changes
 from stoker_node.replica_table import DeviceSlots, FlowState, Replica, ReplicaTable

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import structlog
 
 from stoker.reasons import Reason
-from stoker.wire.agent import BODY_RATE_BYTES
-from stoker_node.answers import answer_lines, refuse
+from stoker.wire.agent import BODY_RATE_BYTES, refuse
+from stoker_node.answers import answer_lines
 from stoker_node.call import Call
 from stoker_node.config import NodeSettings
 from stoker_node.data_server import DataConnection

@@ -16,6 +16,7 @@ from stoker.model.function import (
     Function,
     FunctionSpec,
     GpuOption,
+    Probe,
     Scaling,
     Sharing,
     Slo,
@@ -62,6 +63,9 @@ def function(name: str = "f", *, concurrency: int = 1, cpu_variant: bool = False
             **spec,
         ),
     )
+
+
+TCP_PROBE = Probe()
 
 
 class Request:
@@ -306,14 +310,16 @@ class AgentUnderTest:
         assert reason is None, reason
         return spec.id
 
-    async def warm(self, name: str = "f", server: FakeReplica | None = None, **where: Any) -> tuple[str, FakeReplica]:
+    async def warm(
+        self, name: str = "f", server: FakeReplica | None = None, readiness: Probe = TCP_PROBE, **where: Any
+    ) -> tuple[str, FakeReplica]:
         """A warm replica: its id and its server."""
         server = server or FakeReplica()
         self.servers.append(server)
         if not server.port:
             await server.start()
         replica = self.reserve(name, **where)
-        self.agent.attach(replica, "127.0.0.1", server.port)
+        self.agent.attach(replica, "127.0.0.1", server.port, readiness)
         await self.until(lambda: self.status(replica).state is ReplicaState.WARM)
         return replica, server
 

@@ -12,7 +12,7 @@ from stoker.control.planning import PlanParams
 from stoker.metrics import MetricSpec
 from stoker.model.demand import Demand, VariantDemand
 from stoker.model.device import Device, Reservation
-from stoker.model.function import Function, Variant
+from stoker.model.function import Function, Probe, Variant
 from stoker.model.replica import ReplicaSpec, ReplicaState, ReplicaStatus
 from stoker.prediction import Predictions
 from stoker.reasons import Reason
@@ -55,7 +55,7 @@ class FakeAgent:
         self.statuses[spec.id] = ReplicaStatus(spec=spec, state=ReplicaState.STARTING, started_us=clock_us())
         return None
 
-    def attach(self, replica_id: str, host: str, port: int) -> None:
+    def attach(self, replica_id: str, host: str, port: int, readiness: Probe) -> None:
         self.calls.append(f"attach {replica_id}")
         if self.ready_at_once:
             self.change(replica_id, state=ReplicaState.WARM, ready_us=clock_us(), idle_since_us=clock_us())

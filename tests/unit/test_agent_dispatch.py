@@ -8,7 +8,7 @@ from agent_under_test import AgentUnderTest, FakeReplica, Gate, cpu, function, g
 
 from stoker.errors import UnknownName
 from stoker.model.device import Device
-from stoker.model.function import Sharing, Variant
+from stoker.model.function import Probe, Sharing, Variant
 from stoker.model.replica import ReplicaState
 
 pytestmark = pytest.mark.unit
@@ -140,7 +140,7 @@ async def test_requests_wait_for_a_replica_that_starts(start: Start) -> None:
     server = FakeReplica()
     agent.servers.append(server)
     await server.start()
-    agent.agent.attach(replica, "127.0.0.1", server.port)
+    agent.agent.attach(replica, "127.0.0.1", server.port, Probe())
     assert (await sent.final()).status == 200
 
 

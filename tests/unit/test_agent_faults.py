@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from agent_under_test import AgentUnderTest, FakeReplica, Gate, Request, function, gpu
 
+from stoker.model.function import Probe
 from stoker.reasons import Reason
 from stoker_runtime.http_client import ConnectionLost
 
@@ -182,7 +183,7 @@ async def test_queued_requests_wait_while_a_successor_starts(agent: AgentUnderTe
     draining = asyncio.create_task(agent.agent.drain(old))
     await asyncio.sleep(0.01)
     assert agent.queued() == 1
-    agent.agent.attach(new, "127.0.0.1", successor.port)
+    agent.agent.attach(new, "127.0.0.1", successor.port, Probe())
     assert (await queued.final()).status == 200
     assert not draining.done()
     gate.let()

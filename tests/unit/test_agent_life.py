@@ -9,7 +9,7 @@ from agent_under_test import AgentUnderTest, FakeReplica, Gate, Request, clock_u
 
 from stoker import metrics as m
 from stoker.model.device import Device
-from stoker.model.function import ContainerSpec, GpuOption, Probe, Sharing, Variant
+from stoker.model.function import GpuOption, Probe, Sharing, Variant
 from stoker.model.replica import ReplicaState
 from stoker.reasons import Reason
 from stoker_runtime.metrics import PrometheusSink
@@ -41,15 +41,15 @@ async def test_a_replica_is_warm_when_its_path_answers_2xx_and_its_start_was_mea
     async def handler(request: Request) -> None:
         await request.answer(status=200 if ready else 503)
 
-    changed = function("slow", container=ContainerSpec(readiness=Probe(path="/ready")))
+    changed = function("slow")
     agent.apply(changed)
     server = FakeReplica(handler)
     agent.servers.append(server)
     await server.start()
     before_us = clock_us()
     replica = agent.reserve("slow")
-    agent.agent.attach(replica, "127.0.0.1", server.port)
-    agent.agent.attach(replica, "127.0.0.1", server.port)  # comes twice: nothing
+    agent.agent.attach(replica, "127.0.0.1", server.port, Probe(path="/ready"))
+    agent.agent.attach(replica, "127.0.0.1", server.port, Probe(path="/ready"))  # comes twice: nothing
     await server.request(2)
     assert agent.status(replica).state is ReplicaState.STARTING
     ready = True
@@ -73,8 +73,8 @@ async def test_a_probe_that_hangs_is_given_up_and_tried_again(start: Start) -> N
             await request.gone()
         await request.raw(b"HTTP/1.1 302 Found\r\n\r\n")
 
-    agent.apply(function("probed", container=ContainerSpec(readiness=Probe(path="/"))))
-    await agent.warm("probed", FakeReplica(handler))
+    agent.apply(function("probed"))
+    await agent.warm("probed", FakeReplica(handler), readiness=Probe(path="/"))
     assert hung == 2
 
 
@@ -86,7 +86,7 @@ async def test_a_replica_that_is_drained_while_it_starts_never_gets_warm(start: 
     replica = agent.reserve()
     waiting = await agent.send()
     await agent.until(lambda: agent.queued() == 1)
-    agent.agent.attach(replica, "127.0.0.1", server.port)
+    agent.agent.attach(replica, "127.0.0.1", server.port, Probe())
     await agent.agent.drain(replica)
     assert (await waiting.final()).problem["reason"] == "NoReplica"
     await asyncio.sleep(0.02)

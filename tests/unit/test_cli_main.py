@@ -29,10 +29,17 @@ def _empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["serve", "x.yaml", "--drain", "soon"], "--drain"),
         (["serve", "x.yaml", "--gpus", "many"], "--gpus"),
         (["serve", "x.yaml", "--queueing", "lifo"], "lifo"),
-        (["serve", "x.yaml", "--log-format", "xml"], "--log-format"),
+        (["serve", "x.yaml", "--log-format", "xml"], "console"),
+        (["serve", "x.yaml", ""], "empty name"),
+        (["servee"], "Did you mean 'serve'? See: stoker --help"),
         (["serve", "missing.yaml", "--gpus", "none"], "missing.yaml"),
         (["invoke", "ocr"], "stoker serve FILE"),
         (["invoke", "ocr", "--url", "nonsense"], "--url"),
+        (["invoke", "ocr", "--url", "http://127.0.0.1:99999"], "--url"),
+        (["invoke", "ocr", "--url", "http://[::1"], "--url"),
+        (["invoke", "ocr", "--url", "http://me:secret@127.0.0.1:9"], "--url"),
+        (["invoke", "ocr", "--url", "http://127.0.0.1:9/?x=1"], "--url"),
+        (["invoke", "ocr", "--url", "http://127.0.0.1:9", "--deadline", "0s"], "--deadline"),
         (["invoke", "ocr", "--url", "http://127.0.0.1:9"], "cannot be reached"),
         (["invoke", "ocr", "--url", "http://127.0.0.1:9", "--deadline", "soon"], "--deadline"),
         (["invoke", "ocr", "--url", "http://127.0.0.1:9", "-d", "@/does/not/exist"], "/does/not/exist"),
@@ -69,3 +76,26 @@ def test_help_loads_nothing_heavy() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.splitlines()[-1] == "[]"
+
+
+STOKER = str(Path(sys.executable).with_name("stoker"))
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_no_reason_to_fail(closed: str) -> None:
+    assert subprocess.run(["/bin/sh", "-c", f"{STOKER} --version {closed}"], check=False).returncode == 0
+
+
+def test_a_full_disk_under_the_output_is_one_sentence() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([STOKER, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "stoker: The output could not be written: No space left on device.\n"
+
+
+def test_too_few_open_files_are_one_sentence() -> None:
+    command = f"ulimit -n 64; {STOKER} serve x.yaml --gpus none --port 0"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("stoker: Only 64 files")
+    assert len(done.stderr.splitlines()) == 1

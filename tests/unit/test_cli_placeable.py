@@ -62,7 +62,7 @@ def test_any_address_is_shown_as_one_that_can_be_called() -> None:
     assert [reachable(host) for host in ("127.0.0.1", "0.0.0.0", "::", "::1")] == [
         "127.0.0.1",
         "127.0.0.1",
-        "127.0.0.1",
+        "[::1]",
         "[::1]",
     ]
 

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from stoker_cli.console import CommandFailed
@@ -104,6 +105,13 @@ def test_a_broken_file_is_ignored_and_kept(environ: dict[str, str]) -> None:
     assert path.exists()
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1", "", "http://127.0.0.1:port"])
+def test_a_file_whose_url_has_no_port_is_ignored(environ: dict[str, str], url: str) -> None:
+    path = write_state(state(), environ)
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(state(), url=url)))
+    assert running(environ) == []
+
+
 def test_a_home_that_cannot_be_written_raises_oserror(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="directory"):
@@ -121,16 +129,27 @@ def test_a_zombie_is_not_alive() -> None:
 
 def test_the_output_of_dead_instances_goes_when_the_next_one_starts(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path)}
-    dead, mine = log_folder(environ, dead_pid()), log_folder(environ, ME)
-    for folder in (dead, mine):
+    dead, alive, mine = (log_folder(environ, pid) for pid in (dead_pid(), os.getppid(), ME))
+    for folder in (dead, alive, mine):
         folder.mkdir()
         (folder / "default.ocr.log").write_text("output")
     other = mine.parent / "notes"
     other.mkdir()
     assert log_folder(environ, ME) == mine
     assert not dead.exists()
-    assert (mine / "default.ocr.log").exists()
+    assert not mine.exists(), "what stands under our id is of an earlier process that had it, as in a container"
+    assert (alive / "default.ocr.log").exists()
     assert other.exists()
+
+
+def test_a_folder_of_another_user_in_the_temporary_one_gets_no_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"stoker-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    assert log_folder({}, ME).parent == tmp_path
+    assert not any((tmp_path / "elsewhere").iterdir())
 
 
 def test_output_goes_to_a_temporary_folder_where_home_cannot_be_written(
@@ -138,5 +157,5 @@ def test_output_goes_to_a_temporary_folder_where_home_cannot_be_written(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "file").write_text("")
-    assert log_folder({"HOME": str(tmp_path / "file")}, ME).parent == tmp_path
+    assert log_folder({"HOME": str(tmp_path / "file")}, ME) == log_folder({}, ME)
     assert log_folder({}, ME).is_relative_to(tmp_path)

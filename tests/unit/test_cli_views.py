@@ -1,6 +1,7 @@
 """What top, explain and invoke make of the state and of an answer."""
 
 import http.server
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,8 +115,6 @@ def environ(tmp_path: Path) -> Iterator[dict[str, str]]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{server.server_address[1]}"
-    import os
-
     environ = {"HOME": str(tmp_path)}
     write_state(ServeState(pid=os.getpid(), url=url, internal=url, started="2026"), environ)
     yield environ
@@ -162,9 +161,51 @@ def test_a_file_is_sent_whole_and_the_answer_goes_to_a_file(environ: dict[str, s
     assert target.read_bytes() == b"text"
 
 
+def test_an_answer_that_cannot_be_written_is_one_sentence(environ: dict[str, str]) -> None:
+    with pytest.raises(CommandFailed, match="could not be written: No space left on device"):
+        invoke(Call(function="ocr", output="/dev/full"), environ)
+
+
+def test_a_reader_that_left_is_no_error_of_the_request(environ: dict[str, str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with pytest.raises(BrokenPipeError):
+        invoke(Call(function="ocr", output=f"/dev/fd/{writer}"), environ)
+    os.close(writer)
+
+
 def test_an_unknown_function_is_named_with_the_known_ones(environ: dict[str, str]) -> None:
     with pytest.raises(CommandFailed, match=r"no function default/orc; its functions are default/ocr"):
         invoke(Call(function="orc"), environ)
+
+
+def test_a_name_is_that_of_namespace_default_else_the_only_one() -> None:
+    view = state_view()
+    view.functions = dict.fromkeys(("default/ocr", "team/ocr", "team/asr", "a/tts", "b/tts"), function_view())
+    assert [view.key_of(name) for name in ("ocr", "team/ocr", "asr", "tts", "/team/asr/", "none", "", "a/none")] == [
+        "default/ocr",
+        "team/ocr",
+        "team/asr",
+        None,
+        "team/asr",
+        None,
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"not json", b'{"pid": 1}'])
+def test_what_is_not_the_state_of_this_version_is_one_sentence(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    monkeypatch.setattr("stoker_cli.internal_client.get_json", lambda *_: body)
+    for command in (
+        lambda: invoke(Call(function="ocr"), environ),
+        lambda: top(environ, port=None, once=True),
+        lambda: explain("default/ocr", environ, None),
+    ):
+        with pytest.raises(CommandFailed, match="of this version"):
+            command()
 
 
 def test_server_timing_is_read_leniently() -> None:

@@ -113,3 +113,17 @@ def test_the_policy_is_the_one_that_came_first() -> None:
     assert table.resolve(("b.yaml",))[0].queueing == "fcfs"
     table.drop("b.yaml")
     assert table.resolve(())[0].queueing is None
+
+
+def test_a_renamed_file_is_no_duplicate_of_the_one_that_is_gone() -> None:
+    table = Table()
+    table.write("a.yaml", text("one"))
+    table.now()
+    table.write("b.yaml", text("one"))
+    snapshot, errors = table.resolve(("b.yaml",))  # a.yaml may still come back
+    assert (set(snapshot.functions), errors) == ({"default/one"}, [])
+    _, errors = table.resolve(("a.yaml", "b.yaml"))  # it did
+    assert len(errors) == 1
+    table.drop("a.yaml")
+    snapshot, errors = table.resolve(("b.yaml",))
+    assert (snapshot.functions["default/one"].origin, errors) == ("b.yaml", [])

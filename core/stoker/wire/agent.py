@@ -18,6 +18,7 @@ milliseconds, so clocks need not agree.
 from msgspec import Struct
 
 from stoker.model.function import Variant
+from stoker.reasons import HTTP_STATUS, TITLES, Reason
 
 INLINE_BYTES = 64 * 1024
 """Complete bodies up to this size go inline, and the gateway keeps a copy for the next candidate."""
@@ -77,6 +78,29 @@ class Refusal(Struct, kw_only=True, rename="camel", omit_defaults=True):
     estimated: bool = False
     """True where the prediction is a mean without a calibrated margin."""
     request_id: str = ""
+
+
+def refuse(
+    reason: Reason,
+    detail: str,
+    request_id: str = "",
+    *,
+    predicted_finish_us: int | None = None,
+    retry_after_us: int | None = None,
+    estimated: bool = False,
+) -> Refusal:
+    """A refusal as a value; times become whole milliseconds, rounded up."""
+    status = HTTP_STATUS[reason]
+    return Refusal(
+        status=status,
+        reason=reason.value,
+        title=TITLES[status],
+        detail=detail,
+        predicted_finish_ms=None if predicted_finish_us is None else -(-predicted_finish_us // 1000),
+        retry_after_ms=None if retry_after_us is None else -(-retry_after_us // 1000),
+        estimated=estimated,
+        request_id=request_id,
+    )
 
 
 class VariantLoad(Struct, kw_only=True, rename="camel"):
