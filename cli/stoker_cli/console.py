@@ -12,8 +12,15 @@ class CommandFailed(StokerError):  # noqa: N818  the name states the fact
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks, for errors that libraries write over several lines."""
-    return " ".join(text.split())
+    """The printable text without line breaks, for errors that libraries write over several lines."""
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """The text with `?` for what is not for eyes. The output of functions is quoted to people, and their terminals
+    must not take orders from it.
+    """
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
 
 
 def complain(text: str) -> None:

@@ -59,6 +59,11 @@ def _stands_for(path: Path) -> list[Path]:
 def _signature(file: Path) -> Signature | None:
     """None for what is gone (again) or is a folder."""
     try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        # It could be read, but not be named in JSON, where an object's file is shown.
+        return Signature(problem="its name is not UTF-8 text; rename it")
+    try:
         status = file.stat()
     except FileNotFoundError:
         return None

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import structlog
 from watchfiles import Change, awatch
 
 from stoker_cli.documents import MAX_FILE_BYTES, ObjectError
@@ -18,6 +19,8 @@ from stoker_cli.object_table import ObjectTable, StoreSnapshot
 from stoker_cli.validation import Validator
 
 __all__ = ["FileStore", "ObjectError", "StoreSnapshot"]
+
+log = structlog.get_logger(__name__)
 
 POLL_S = 2.0
 """Between scans that nothing asked for: file systems without notifications, targets of symbolic links."""
@@ -75,7 +78,11 @@ class FileStore:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), VANISHED_S / 2 if self._vanished else POLL_S)
             self._wake.clear()
-            await self._refresh(await self._settled())
+            try:
+                await self._refresh(await self._settled())
+            except Exception:
+                # One file that breaks the reader, or a callback that fails, must not end the watching of all others.
+                log.exception("files_not_followed")
 
     async def _listen(self) -> None:
         """Turn notifications into wake-ups; start anew when folders come or go, or after an error."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stoker.errors import StokerError
-from stoker_cli.console import complain, one_line
+from stoker_cli.console import complain, one_line, printable
 
 if TYPE_CHECKING:
     from stoker_node.devices import DeviceProbe
@@ -118,7 +118,9 @@ def invoke_command(
 
 
 @stoker.command(name="top")
-@click.option("--once", is_flag=True, help="Print one picture and end (always so off a terminal).")
+@click.option(
+    "--once", is_flag=True, help="Print one picture and end (always so where there is no terminal to redraw)."
+)
 @_PORT
 def top_command(once: bool, port: int | None) -> None:
     """Show functions, requests and devices, live. Ctrl-C ends it."""
@@ -137,7 +139,7 @@ def explain_command(what: str, port: int | None) -> None:
     """
     from stoker_cli.explain import explain
 
-    click.echo(explain(what, os.environ, port))
+    click.echo(printable(explain(what, os.environ, port)))
 
 
 @stoker.command(name="doctor", short_help="Check whether this machine is fit to serve.")

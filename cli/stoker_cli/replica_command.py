@@ -4,6 +4,7 @@ Pure but for looking up executables. Every refusal is one sentence that says how
 """
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from stoker.model.replica import ReplicaSpec
 _KEPT = ("PATH", "LANG", "TZ")
 """What a replica inherits of our own environment, which may hold secrets of the operator."""
 _PYTHONS = ("python", "python3")
+_REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 
 
 class LaunchFailed(StokerError):  # noqa: N818  the name states the fact
@@ -66,9 +68,10 @@ def argv_of(replica: ReplicaSpec, function: Function, environment: Mapping[str, 
     `python` and `python3` mean the interpreter of the active environment (VIRTUAL_ENV or CONDA_PREFIX) where there is
     one, else the one that runs Stoker where Stoker is in an environment, else the one on PATH, else Stoker's own. So
     `.venv/bin/stoker serve` finds in `.venv` what the function imports, without activating it.
+    `$(NAME)` in a word is a variable of the environment, as on Kubernetes.
     """
     container = function.container_of(replica.variant)
-    words = [*container.command, *container.args]
+    words = [_expand(word, environment) for word in (*container.command, *container.args)]
     if not container.command:
         raise LaunchFailed(
             "it has no container.command, and the process launcher runs commands only; "
@@ -89,6 +92,11 @@ def argv_of(replica: ReplicaSpec, function: Function, environment: Mapping[str, 
             "or write its absolute path"
         )
     return [found, *words[1:]]
+
+
+def _expand(word: str, environment: Mapping[str, str]) -> str:
+    """`$(NAME)` from the environment, as the kubelet does: `$$` is a dollar, an unknown name stays as it is."""
+    return _REFERENCE.sub(lambda found: "$" if found[0] == "$$" else environment.get(found[1], found[0]), word)
 
 
 def _own_python(program: str) -> str | None:

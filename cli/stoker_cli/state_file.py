@@ -93,7 +93,7 @@ def survey(environ: Mapping[str, str]) -> tuple[list[ServeState], list[Path]]:
         paths = []
     for path in paths:
         state = _read(path)
-        if state is not None and _is_alive(state):
+        if state is not None and is_alive(state):
             alive.append(state)
         elif state is not None:
             stale.append(path)
@@ -127,7 +127,8 @@ def process_start(pid: int) -> int | None:
     return None if fields[0] in ("Z", "X") else int(fields[19])
 
 
-def _is_alive(state: ServeState) -> bool:
+def is_alive(state: ServeState) -> bool:
+    """Whether the very process that wrote the file still runs."""
     start = process_start(state.pid)
     return start is not None and (not start or not state.process_start or start == state.process_start)
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from stoker.model.replica import ReplicaState
 from stoker_cli.console import CommandFailed, mib, ms, percent
 from stoker_cli.internal_client import get_view
-from stoker_cli.state_file import choose
+from stoker_cli.state_file import choose, is_alive
 from stoker_cli.state_view import FunctionView, StateView
 
 REFRESH_S = 1.0
@@ -25,11 +25,12 @@ def top(
 ) -> None:
     """Show it until interrupted, or once. Raises CommandFailed when the platform is not there (any more)."""
     state = choose(environ, port)
-    console = Console(highlight=False)
+    # Reasons of devices are shown as they are: `[Errno 5]` is no markup.
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in environ:
         console.width = _PIPED_WIDTH
     latest = picture(get_view(state))
-    if once or not console.is_terminal:
+    if once or not console.is_terminal or console.is_dumb_terminal:
         console.print(latest)
         return
     with Live(latest, console=console, screen=True, auto_refresh=False) as live:
@@ -39,7 +40,8 @@ def top(
                 latest = picture(get_view(state))
             except CommandFailed as err:
                 # Overload is when one looks: stay while the process lives, and say that the picture is old.
-                choose(environ, state.port)
+                if not is_alive(state):
+                    raise CommandFailed(f"The stoker serve at {state.url} has ended.") from err
                 live.update(Group(Text(str(err), style="yellow"), latest), refresh=True)
             else:
                 live.update(latest, refresh=True)

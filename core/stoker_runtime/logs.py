@@ -46,7 +46,7 @@ def configure_logs(
         structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if console else "iso", utc=not console),
     ]
     render: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+        [_escape, structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
     )
@@ -128,6 +128,14 @@ class BackgroundWriter(LineWriter):
 
 def _to_json(event: Any, **_: Any) -> str:
     return _JSON.encode(event).decode()
+
+
+def _escape(_logger: Any, _name: str, event: Any) -> Any:
+    """The output of functions is quoted in lines, and the terminal of who reads them must not take orders from it."""
+    for key, value in event.items():
+        if isinstance(value, str) and key != "exception" and not value.isprintable():
+            event[key] = repr(value)[1:-1]
+    return event
 
 
 def _drop_internals(_logger: Any, _name: str, event: Any) -> Any:

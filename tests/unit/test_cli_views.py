@@ -228,6 +228,21 @@ def test_top_off_a_terminal_prints_once(environ: dict[str, str], capfd: pytest.C
     assert "default/ocr" in capfd.readouterr().out
 
 
+def test_top_shows_the_reason_of_a_device_as_it_is(
+    environ: dict[str, str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = state_view()
+    view.devices[0].healthy, view.devices[0].reason = False, "Xid 79 [/sys] [red] :smile:"
+    monkeypatch.setattr("stoker_cli.internal_client.get_json", lambda *_: msgspec.json.encode(view))
+    top(environ, port=None, once=True)
+    assert "Xid 79 [/sys] [red] :smile:" in capfd.readouterr().out
+
+
+def test_what_functions_wrote_gives_no_orders_to_a_terminal() -> None:
+    assert console.printable("a\x1b[31m\x00ü\nb\r\x9b") == "a?[31m?ü\nb??"
+    assert console.one_line("last words:\n\x1b]0;title\x07") == "last words: ?]0;title?"
+
+
 def test_explain_finds_a_request_a_function_and_says_what_it_does_not_know(environ: dict[str, str]) -> None:
     assert "served" in explain("r-1", environ, None).lower()
     assert "two GPUs are busy" in explain("default/ocr", environ, None)

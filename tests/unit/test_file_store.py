@@ -5,13 +5,14 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
 from stoker.model.function import Function
 from stoker_cli import file_store
 from stoker_cli.file_store import FileStore, StoreSnapshot
+from stoker_cli.object_file import FileObjects, load_objects
 
 pytestmark = pytest.mark.unit
 
@@ -256,6 +257,32 @@ async def test_parsing_never_runs_on_the_loop_and_callbacks_always_do(tmp_path: 
     await store.stop()
     assert loop_thread not in checked
     assert (len(checked), told) == (1, [loop_thread])
+
+
+async def test_a_file_that_breaks_the_reader_does_not_end_the_watching(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Watched(tmp_path) as watched:
+        broken = threading.Event()
+        def breaks_once(*args: Any) -> FileObjects:
+            if not broken.is_set():
+                broken.set()
+                raise KeyError("a mistake of ours")
+            return load_objects(*args)
+
+        monkeypatch.setattr(file_store, "load_objects", breaks_once)
+        (tmp_path / "a.yaml").write_text(text("f"))
+        await asyncio.to_thread(broken.wait, 5)
+        (tmp_path / "b.yaml").write_text(text("g", "2s"))
+        await watched.becomes(g=2)
+
+
+async def test_a_file_whose_name_is_not_utf_8_is_told_and_spares_the_others(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(text("f"))
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff\n.yaml")).write_text(text("g"))
+    async with Watched(tmp_path) as watched:
+        assert watched.latencies() == {"f": 1}
+        assert watched.errors == [f"{tmp_path}/b? .yaml: cannot be read: its name is not UTF-8 text; rename it"]
 
 
 async def test_one_file_named_twice_is_read_once(tmp_path: Path) -> None:

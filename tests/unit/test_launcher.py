@@ -321,3 +321,9 @@ def test_python_means_the_active_environment_else_the_one_that_runs_stoker(monke
     assert argv_of(replica(), function, {"PATH": "/nowhere"}, "/")[0] == sys.executable
     function = make_function(container=ContainerSpec(command=("sh",)))
     assert argv_of(replica(), function, {"PATH": "/bin:/usr/bin"}, "/")[0].endswith("/sh")
+
+
+def test_variables_in_the_command_are_expanded_as_the_kubelet_does() -> None:
+    function = make_function(container=ContainerSpec(command=("sh", "-c", "$(PORT) $$(PORT) $PORT $(UNKNOWN) $$")))
+    argv = argv_of(replica(), function, {"PATH": "/bin:/usr/bin", "PORT": "8123"}, "/")
+    assert argv[2] == "8123 $(PORT) $PORT $(UNKNOWN) $"

@@ -53,6 +53,15 @@ def test_on_a_terminal_a_line_is_for_people() -> None:
     assert not out.getvalue().startswith("{")
 
 
+def test_a_terminal_takes_no_orders_from_what_a_line_quotes() -> None:
+    out = io.StringIO()
+    configure_logs("info", "console", out)
+    structlog.get_logger().info("replica_gone", detail="\x1b]0;title\x07", said="two\nlines \x1b[31m")
+    assert "\x1b" not in out.getvalue()
+    assert out.getvalue().count("\n") == 1
+    assert "title" in out.getvalue()
+
+
 def test_a_line_below_the_level_is_not_written() -> None:
     out = io.StringIO()
     configure_logs("warning", "json", out)

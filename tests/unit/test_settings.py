@@ -59,7 +59,7 @@ def test_a_value_out_of_range_names_variable_and_value(variable: str, value: str
 
 
 def test_an_unknown_choice_lists_what_is_wrong_and_a_flag_is_named_as_a_flag() -> None:
-    with pytest.raises(BadSetting, match="STOKER_LOG_LEVEL is 'loud'.*choose one of debug, info, warning, error"):
+    with pytest.raises(BadSetting, match=r"STOKER_LOG_LEVEL is 'loud'.*choose one of debug, info, warning, error"):
         load(ProcessSettings, {"STOKER_LOG_LEVEL": "loud"})
     with pytest.raises(BadSetting, match="--log-format is 'xml'"):
         load(ProcessSettings, {}, {"log_format": "xml"})
