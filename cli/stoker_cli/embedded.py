@@ -19,9 +19,9 @@ from stoker.model.function import Function
 from stoker_cli.addresses import binding, check_free, reachable
 from stoker_cli.banner import banner
 from stoker_cli.describe import World, describe
-from stoker_cli.file_store import FileStore, ObjectError, StoreSnapshot
-from stoker_cli.launcher import ProcessLauncher
+from stoker_cli.objects.file_store import FileStore, ObjectError, StoreSnapshot
 from stoker_cli.placeable import misfit, unplaceable
+from stoker_cli.processes.launcher import ProcessLauncher
 from stoker_cli.reconciler import Reconciler
 from stoker_cli.records import Records
 from stoker_cli.state_view import StateView

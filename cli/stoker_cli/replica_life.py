@@ -17,7 +17,7 @@ from stoker.model.device import Device, Reservation
 from stoker.model.function import Function, Probe
 from stoker.model.replica import ReplicaSpec, ReplicaStatus
 from stoker.reasons import Reason
-from stoker_cli.launcher import ExitInfo
+from stoker_cli.processes.launcher import ExitInfo
 
 HOST = "127.0.0.1"
 SHOWN_LINES = 5

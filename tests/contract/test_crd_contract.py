@@ -12,9 +12,9 @@ import yaml
 from stoker.errors import InvalidObject
 from stoker.model.quantity import CPU_PATTERN, DURATION_MAX_LENGTH, DURATION_PATTERN, MEMORY_PATTERN
 from stoker.wire.crd import decode_function, decode_policy
-from stoker_cli.documents import Document, read_documents
-from stoker_cli.structural import with_defaults
-from stoker_cli.validation import Validator
+from stoker_cli.objects.documents import Document, read_documents
+from stoker_cli.objects.structural import with_defaults
+from stoker_cli.objects.validation import Validator
 
 pytestmark = pytest.mark.contract
 

@@ -16,7 +16,7 @@ from stoker.model.function import Function, Probe, Variant
 from stoker.model.replica import ReplicaSpec, ReplicaState, ReplicaStatus
 from stoker.prediction import Predictions
 from stoker.reasons import Reason
-from stoker_cli.launcher import ExitInfo
+from stoker_cli.processes.launcher import ExitInfo
 from stoker_cli.reconciler import Reconciler
 
 MS = 1000

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stoker_cli.documents import MAX_FILE_BYTES, ObjectError, read_documents
+from stoker_cli.objects.documents import MAX_FILE_BYTES, ObjectError, read_documents
 
 pytestmark = pytest.mark.unit
 

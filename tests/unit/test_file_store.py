@@ -10,9 +10,9 @@ from typing import Any, Self
 import pytest
 
 from stoker.model.function import Function
-from stoker_cli import file_store
-from stoker_cli.file_store import FileStore, StoreSnapshot
-from stoker_cli.object_file import FileObjects, load_objects
+from stoker_cli.objects import file_store
+from stoker_cli.objects.file_store import FileStore, StoreSnapshot
+from stoker_cli.objects.object_file import FileObjects, load_objects
 
 pytestmark = pytest.mark.unit
 
@@ -264,6 +264,7 @@ async def test_a_file_that_breaks_the_reader_does_not_end_the_watching(
 ) -> None:
     async with Watched(tmp_path) as watched:
         broken = threading.Event()
+
         def breaks_once(*args: Any) -> FileObjects:
             if not broken.is_set():
                 broken.set()
@@ -296,7 +297,8 @@ async def test_a_storm_of_edits_ends_in_the_last_one(tmp_path: Path) -> None:
     file.write_text(text("a"))
     async with Watched(file) as watched:
         for second in range(2, 40):
-            file.write_text(text("a", f"{second}s"))
+            (tmp_path / "new").write_text(text("a", f"{second}s"))
+            (tmp_path / "new").rename(file)
             await asyncio.sleep(0.003)
         await watched.becomes(a=39)
         assert watched.errors == []

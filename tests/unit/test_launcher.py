@@ -16,8 +16,8 @@ from stoker.model.device import Device, DeviceKind
 from stoker.model.function import ContainerSpec, EnvVar, Function
 from stoker.model.replica import ReplicaSpec
 from stoker.reasons import Reason
-from stoker_cli.launcher import ExitInfo, ProcessLauncher
-from stoker_cli.replica_command import LaunchFailed, argv_of
+from stoker_cli.processes.launcher import ExitInfo, ProcessLauncher
+from stoker_cli.processes.replica_command import LaunchFailed, argv_of
 
 pytestmark = [pytest.mark.unit, pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")]
 
@@ -264,7 +264,7 @@ import asyncio, pathlib, sys
 from planning_world import gpus, make_function, status_of
 from msgspec.structs import replace
 from stoker.model.function import ContainerSpec
-from stoker_cli.launcher import ProcessLauncher
+from stoker_cli.processes.launcher import ProcessLauncher
 
 async def main():
     folder = sys.argv[1]
@@ -323,7 +323,7 @@ def test_python_means_the_active_environment_else_the_one_that_runs_stoker(monke
     assert argv_of(replica(), function, {"PATH": "/bin:/usr/bin"}, "/")[0].endswith("/sh")
 
 
-def test_variables_in_the_command_are_expanded_as_the_kubelet_does() -> None:
+def test_variables_in_the_command_are_expanded_as_on_kubernetes() -> None:
     function = make_function(container=ContainerSpec(command=("sh", "-c", "$(PORT) $$(PORT) $PORT $(UNKNOWN) $$")))
     argv = argv_of(replica(), function, {"PATH": "/bin:/usr/bin", "PORT": "8123"}, "/")
-    assert argv[2] == "8123 $(PORT) $PORT $(UNKNOWN) $"
+    assert argv[2] == "8123 $(PORT) $PORT $(UNKNOWN) $$"

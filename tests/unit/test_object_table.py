@@ -1,9 +1,9 @@
 import pytest
 
 from stoker.model.function import Function
-from stoker_cli.object_file import FileObjects, load_objects
-from stoker_cli.object_table import ObjectTable
-from stoker_cli.validation import Validator
+from stoker_cli.objects.object_file import FileObjects, load_objects
+from stoker_cli.objects.object_table import ObjectTable
+from stoker_cli.objects.validation import Validator
 
 pytestmark = pytest.mark.unit
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from stoker_cli.output_log import LINE_CHARS, OutputLog
-from stoker_cli.process_memory import PAGE_BYTES, Cgroups, ProcessTable, is_over, pss_bytes, rss_bytes
+from stoker_cli.processes.output_log import LINE_CHARS, OutputLog
+from stoker_cli.processes.process_memory import PAGE_BYTES, Cgroups, ProcessTable, is_over, pss_bytes, rss_bytes
 
 pytestmark = pytest.mark.unit
 

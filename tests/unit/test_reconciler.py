@@ -14,7 +14,7 @@ from stoker.model.device import Device, Reservation
 from stoker.model.function import ContainerSpec, Function
 from stoker.model.replica import ReplicaSpec
 from stoker.reasons import Reason
-from stoker_cli.launcher import ExitInfo
+from stoker_cli.processes.launcher import ExitInfo
 
 pytestmark = pytest.mark.unit
 

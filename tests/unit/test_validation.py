@@ -8,9 +8,9 @@ import pytest
 
 from stoker.model.device import Device, DeviceKind
 from stoker.model.fitting import fits_any
-from stoker_cli.documents import Document, ObjectError, read_documents
-from stoker_cli.object_file import FileObjects, load_objects
-from stoker_cli.validation import MAX_ERRORS, Validator
+from stoker_cli.objects.documents import Document, ObjectError, read_documents
+from stoker_cli.objects.object_file import FileObjects, load_objects
+from stoker_cli.objects.validation import MAX_ERRORS, Validator
 
 pytestmark = pytest.mark.unit
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import structlog
 from watchfiles import Change, awatch
 
-from stoker_cli.documents import MAX_FILE_BYTES, ObjectError
-from stoker_cli.file_scan import Scan, Signature, scan
-from stoker_cli.object_file import Check, FileObjects, load_objects
-from stoker_cli.object_table import ObjectTable, StoreSnapshot
-from stoker_cli.validation import Validator
+from stoker_cli.objects.documents import MAX_FILE_BYTES, ObjectError
+from stoker_cli.objects.file_scan import Scan, Signature, scan
+from stoker_cli.objects.object_file import Check, FileObjects, load_objects
+from stoker_cli.objects.object_table import ObjectTable, StoreSnapshot
+from stoker_cli.objects.validation import Validator
 
 __all__ = ["FileStore", "ObjectError", "StoreSnapshot"]
 

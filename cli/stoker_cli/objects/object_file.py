@@ -1,6 +1,6 @@
 """One file of objects: its bytes into functions and policies, and one error for each document that is none.
 
-Reads no file and keeps no state: the same bytes give the same answer. Watching is stoker_cli.file_store's.
+Reads no file and keeps no state: the same bytes give the same answer. Watching is stoker_cli.objects.file_store's.
 """
 
 import uuid
@@ -13,8 +13,8 @@ from msgspec import Struct
 from stoker.errors import InvalidObject
 from stoker.model.function import Function
 from stoker.wire.crd import PolicyObject, decode_function, decode_policy
-from stoker_cli.documents import Document, ObjectError, Path, read_documents
-from stoker_cli.validation import Validator
+from stoker_cli.objects.documents import Document, ObjectError, Path, read_documents
+from stoker_cli.objects.validation import Validator
 
 Key = tuple[str, str]
 """Kind and `namespace/name` (a policy has no namespace)."""

@@ -1,7 +1,7 @@
 """The child process that runs replicas: spawns, captures output, bounds memory, reaps, and leaves nothing behind.
 
-`python -m stoker_cli.spawner` reads one JSON command per line from stdin and writes one JSON event per line to
-stdout (stoker_cli.launcher is the other end). Standard library only, one thread: it starts fast, and forking is safe.
+`python -m stoker_cli.processes.spawner` reads one JSON command per line from stdin and writes one JSON event per line
+to stdout (the launcher is the other end). Standard library only, one thread: it starts fast, and forking is safe.
 
 - Every replica is a session of its own, nice +5 (the gateway keeps a core share), and dies with the spawner.
 - The spawner is the subreaper: what a replica leaves behind by double forks becomes a child of the spawner, and is
@@ -26,8 +26,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stoker_cli.output_log import OutputLog
-from stoker_cli.process_memory import Cgroups, ProcessTable, is_over
+from stoker_cli.processes.output_log import OutputLog
+from stoker_cli.processes.process_memory import Cgroups, ProcessTable, is_over
 
 MEMORY_INTERVAL_S = 0.5
 NICE = 5

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from stoker_cli.scalars import NotJson, resolve
+from stoker_cli.objects.scalars import NotJson, resolve
 
 MAX_FILE_BYTES = 1024 * 1024
 MAX_DOCUMENTS = 100

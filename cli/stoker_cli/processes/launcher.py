@@ -1,4 +1,4 @@
-"""The process launcher: replicas as local processes, by way of one spawner process (stoker_cli.spawner).
+"""The process launcher: replicas as local processes, by way of one spawner process (stoker_cli.processes.spawner).
 
 This is the half inside `stoker serve`: it never forks itself (the event loop serves requests), it sends lines and
 waits for lines. If the spawner dies its replicas die with it: they are reported as ended, leftovers are killed, and
@@ -25,8 +25,8 @@ from stoker.model.device import Device
 from stoker.model.function import Function
 from stoker.model.replica import ReplicaSpec
 from stoker.reasons import Reason
-from stoker_cli.process_memory import ProcessTable
-from stoker_cli.replica_command import LaunchFailed, argv_of, environment_of, work_dir_of
+from stoker_cli.processes.process_memory import ProcessTable
+from stoker_cli.processes.replica_command import LaunchFailed, argv_of, environment_of, work_dir_of
 
 SPAWNER_START_S = 20.0
 SPAWN_S = 20.0
@@ -93,7 +93,7 @@ class ProcessLauncher:
                 sys.executable,
                 "-P",
                 "-m",
-                "stoker_cli.spawner",
+                "stoker_cli.processes.spawner",
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 start_new_session=True,

@@ -18,7 +18,7 @@ from stoker.model.replica import ReplicaSpec
 _KEPT = ("PATH", "LANG", "TZ")
 """What a replica inherits of our own environment, which may hold secrets of the operator."""
 _PYTHONS = ("python", "python3")
-_REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
+_REFERENCE = re.compile(r"(\$?)\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 
 
 class LaunchFailed(StokerError):  # noqa: N818  the name states the fact
@@ -95,8 +95,8 @@ def argv_of(replica: ReplicaSpec, function: Function, environment: Mapping[str, 
 
 
 def _expand(word: str, environment: Mapping[str, str]) -> str:
-    """`$(NAME)` from the environment, as the kubelet does: `$$` is a dollar, an unknown name stays as it is."""
-    return _REFERENCE.sub(lambda found: "$" if found[0] == "$$" else environment.get(found[1], found[0]), word)
+    """`$(NAME)` from the environment. An unknown name stays; so does `$$(NAME)`, less one dollar, and `$$` alone."""
+    return _REFERENCE.sub(lambda found: found[0][1:] if found[1] else environment.get(found[2], found[0]), word)
 
 
 def _own_python(program: str) -> str | None:

@@ -1,6 +1,6 @@
 """Objects of many files into one set: who owns a name, what survives a bad edit, how generations count.
 
-Pure bookkeeping over stoker_cli.object_file: no file system, no time. Files come in the order in which they were named.
+Pure bookkeeping over object_file: no file system, no time. Files come in the order in which they were named.
 """
 
 from collections.abc import Iterable
@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from stoker.model.function import Function
 from stoker.wire.crd import PolicyObject
-from stoker_cli.documents import ObjectError
-from stoker_cli.object_file import FileObjects, Key, Loaded
+from stoker_cli.objects.documents import ObjectError
+from stoker_cli.objects.object_file import FileObjects, Key, Loaded
 
 
 class StoreSnapshot(Struct, frozen=True, kw_only=True):

@@ -9,8 +9,8 @@ from typing import Any
 import cel
 from msgspec import Struct
 
-from stoker_cli.documents import Path
-from stoker_cli.structural import Schema
+from stoker_cli.objects.documents import Path
+from stoker_cli.objects.structural import Schema
 
 
 class _Rule(Struct, frozen=True):

@@ -13,10 +13,10 @@ import jsonschema_rs
 import yaml
 from msgspec import Struct
 
-from stoker_cli.cel_rules import CelRules
-from stoker_cli.documents import Document, ObjectError, Path
-from stoker_cli.schema_words import clause, nearest, shown
-from stoker_cli.structural import Schema, json_schema, repeated, with_defaults
+from stoker_cli.objects.cel_rules import CelRules
+from stoker_cli.objects.documents import Document, ObjectError, Path
+from stoker_cli.objects.schema_words import clause, nearest, shown
+from stoker_cli.objects.structural import Schema, json_schema, repeated, with_defaults
 
 API_VERSION = "stoker.dev/v1alpha1"
 MAX_ERRORS = 8
@@ -163,5 +163,5 @@ def _crd_text(name: str) -> str:
     packaged = resources.files("stoker_cli") / "crds" / f"{name}.stoker.dev.yaml"
     if packaged.is_file():
         return packaged.read_text(encoding="utf-8")
-    repository = FilePath(__file__).resolve().parents[2]
+    repository = FilePath(__file__).resolve().parents[3]
     return (repository / "crds" / f"{name}.stoker.dev.yaml").read_text(encoding="utf-8")
