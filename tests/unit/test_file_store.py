@@ -292,6 +292,16 @@ async def test_one_file_named_twice_is_read_once(tmp_path: Path) -> None:
         assert (watched.latencies(), watched.errors) == ({"a": 1}, [])
 
 
+async def test_a_change_that_comes_together_with_the_end_does_not_delay_it(tmp_path: Path) -> None:
+    store = FileStore((tmp_path,), on_change=lambda _: None, on_error=lambda _: None)
+    await store.start()
+    await asyncio.sleep(0.05)
+    store._wake.set()
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await store.stop()
+
+
 async def test_a_storm_of_edits_ends_in_the_last_one(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(text("a"))

@@ -75,8 +75,10 @@ class FileStore:
 
     async def _run(self) -> None:
         while True:
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), VANISHED_S / 2 if self._vanished else POLL_S)
+                async with asyncio.timeout(VANISHED_S / 2 if self._vanished else POLL_S):
+                    await self._wake.wait()
             self._wake.clear()
             try:
                 await self._refresh(await self._settled())
