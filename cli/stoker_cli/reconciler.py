@@ -5,6 +5,7 @@ decided here (stoker.control.plan does) and no step of a replica's life is await
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -122,10 +123,10 @@ class Reconciler:
                 log.exception("plan_failed")
                 wait_s = pause_s = BROKEN_S
             await asyncio.sleep(min(pause_s, BROKEN_S))
-            try:
-                await asyncio.wait_for(self._poked.wait(), max(0.0, wait_s - pause_s))
-            except TimeoutError:
-                continue
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, wait_s - pause_s)):
+                    await self._poked.wait()
 
     def _reconcile(self) -> float:
         """One round; how long until the next one is due, in seconds."""
