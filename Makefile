@@ -8,7 +8,7 @@ PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint types imports fast e2e bench explore golden docs lock clean
+.PHONY: help setup demo test lint types imports fast coverage e2e bench explore golden docs lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -21,7 +21,7 @@ setup: .venv/.installed ## Put the locked environment into .venv (PYTHON=python3
 demo: setup ## Serve real models under SLOs and show it (KEEP=1 keeps it up, PORT=8080)
 	@exec $(PY) examples/demo --port $(PORT) $(if $(KEEP),--keep)
 
-test: lint types imports fast e2e ## Everything that CI runs: linters, types, layers, all tests
+test: lint types imports fast coverage e2e ## Everything that CI runs: linters, types, layers, all tests
 
 lint: setup ## Style and the banned clock (ruff)
 	$(PY) -m ruff check .
@@ -33,8 +33,11 @@ types: setup ## mypy, strict
 imports: setup ## The layers of the architecture (import-linter)
 	.venv/bin/lint-imports
 
-fast: setup ## Unit, property, golden and contract tests, with the coverage of core/stoker
-	$(PY) -m pytest -m "not e2e" --cov=core/stoker --cov-report=term:skip-covered --cov-fail-under=95
+fast: setup ## The everyday suite: unit and property tests
+	$(PY) -m pytest -m "unit or property"
+
+coverage: setup ## Contract and golden tests, and with the unit tests the coverage of core/stoker
+	$(PY) -m pytest -m "unit or contract or golden" --cov=core/stoker --cov-report=term:skip-covered --cov-fail-under=95
 
 e2e: setup ## Tests that start `stoker serve` as a user would
 	$(PY) -m pytest -m e2e

@@ -17,7 +17,7 @@ import pytest
 from stoker_cli.state_file import ServeState, write_state
 from stoker_cli.state_view import StateView
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.contract
 
 STOKER = str(Path(sys.executable).with_name("stoker"))
 

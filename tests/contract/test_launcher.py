@@ -19,7 +19,7 @@ from stoker.reasons import Reason
 from stoker_cli.processes.launcher import ExitInfo, ProcessLauncher
 from stoker_cli.processes.replica_command import LaunchFailed, argv_of
 
-pytestmark = [pytest.mark.unit, pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")]
+pytestmark = [pytest.mark.contract, pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")]
 
 SLEEP = "exec sleep 600"
 
