@@ -24,7 +24,7 @@ class Stream:
     busy_ms: int
 
 
-STREAMS = (Stream("chat", 10, 40), Stream("report", 7, 120))
+STREAMS = (Stream("chat", 10, 40), Stream("report", 6.4, 120))
 OFFERED = sum(stream.per_second * stream.busy_ms / 1000 for stream in STREAMS)
 """Work that arrives in each second, in seconds of the one slot: above 1 is an overload."""
 
