@@ -45,11 +45,6 @@ def flow_of(function_key: str, variant: Variant, primary: Variant) -> str:
     return function_key if variant is primary else function_key + _CPU_FLOW
 
 
-def function_of_flow(flow: str) -> str:
-    """The key of the function that a flow belongs to."""
-    return flow.removesuffix(_CPU_FLOW)
-
-
 def revision_of(canonical_json: bytes) -> str:
     """The revision of the fields that shape a process or pod, given as canonical JSON: 10 hex digits."""
     return hashlib.sha256(canonical_json).hexdigest()[:REVISION_DIGITS]

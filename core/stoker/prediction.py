@@ -151,10 +151,3 @@ def predict_wait_us(running_remaining_us: Sequence[int], work_ahead_us: int, ser
         poured_us -= step_us
         level_us = free_us[filled]
     return level_us - (-poured_us // servers)
-
-
-def predict_finish_us(
-    now_us: int, running_remaining_us: Sequence[int], work_ahead_us: int, servers: int, exec_us: int
-) -> int:
-    """When (on the clock of `now_us`) a request taken now would end: now + wait + its own run of `exec_us`."""
-    return now_us + predict_wait_us(running_remaining_us, work_ahead_us, servers) + exec_us

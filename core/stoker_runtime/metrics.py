@@ -29,22 +29,6 @@ log = structlog.get_logger(__name__)
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-class NullSink:
-    """Counts nothing: for tools and tests that have no listener to show figures on."""
-
-    def inc(self, spec: MetricSpec, *labels: str, amount: float = 1) -> None:  # noqa: ARG002
-        return
-
-    def set(self, spec: MetricSpec, value: float, *labels: str) -> None:  # noqa: ARG002
-        return
-
-    def observe(self, spec: MetricSpec, value: float, *labels: str) -> None:  # noqa: ARG002
-        return
-
-    def forget(self, spec: MetricSpec, *labels: str) -> None:  # noqa: ARG002
-        return
-
-
 class PrometheusSink:
     """A stoker.metrics.MetricsSink in its own registry. Label values come in the order of `spec.labels`."""
 

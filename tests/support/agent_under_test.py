@@ -28,7 +28,7 @@ from stoker.wire.agent import LoadFrame
 from stoker_node.agent import Agent
 from stoker_node.config import NodeSettings
 from stoker_runtime.http_client import HttpConnection, HttpPool, ResponseHead
-from stoker_runtime.metrics import NullSink
+from stoker_runtime.metrics import PrometheusSink
 
 REVISION = "0123456789"
 
@@ -256,7 +256,7 @@ class AgentUnderTest:
         self.agent = Agent(
             devices=devices or (gpu(),),
             clock_us=clock_us,
-            metrics=metrics or NullSink(),
+            metrics=metrics or PrometheusSink(),
             queueing=queueing,
             settings=self.settings,
         )

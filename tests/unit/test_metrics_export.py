@@ -3,7 +3,7 @@
 import pytest
 
 from stoker.metrics import CATALOGUE, EXEC_SECONDS, HELD, OBJECTS_REJECTED, ON_TIME, REQUESTS, MetricsSink
-from stoker_runtime.metrics import OTHER, NullSink, PrometheusSink
+from stoker_runtime.metrics import OTHER, PrometheusSink
 
 pytestmark = pytest.mark.unit
 
@@ -73,11 +73,3 @@ def test_series_beyond_the_bound_are_counted_together() -> None:
 
 def test_the_process_itself_is_measured() -> None:
     assert b"stoker_process_resident_memory_bytes" in PrometheusSink().text()
-
-
-def test_the_null_sink_takes_everything() -> None:
-    sink: MetricsSink = NullSink()
-    sink.inc(ON_TIME, "default", "ocr")
-    sink.set(HELD, 1, "default", "ocr")
-    sink.observe(EXEC_SECONDS, 1, "default", "ocr", "gpu")
-    sink.forget(ON_TIME, "default", "ocr")

@@ -5,7 +5,6 @@ from stoker.model.function import Variant
 from stoker.names import (
     ReplicaName,
     flow_of,
-    function_of_flow,
     is_dns_label,
     parse_replica_id,
     pod_name,
@@ -32,7 +31,6 @@ def test_not_a_dns_label(text: str) -> None:
 def test_a_cpu_variant_has_its_own_flow_only_beside_a_gpu_one() -> None:
     assert flow_of("ns/f", GPU, GPU) == flow_of("ns/f", CPU, CPU) == "ns/f"
     assert flow_of("ns/f", CPU, GPU) == "ns/f:cpu"
-    assert function_of_flow("ns/f:cpu") == function_of_flow("ns/f") == "ns/f"
 
 
 @pytest.mark.parametrize(
