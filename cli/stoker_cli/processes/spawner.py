@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,18 @@ SWEEPS = 50
 
 def _libc() -> Any:
     return ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def _kill_until_none(find: Callable[[ProcessTable], set[int]]) -> None:
+    """SIGKILL what `find` sees, until a look finds nothing: what is being killed may still have forked."""
+    for _ in range(SWEEPS):
+        found = find(ProcessTable())
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
 
 
 class _Child:
@@ -227,14 +240,7 @@ class Spawner:
         """SIGKILL all that belongs to a replica, until a look finds nothing."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
-        for _ in range(SWEEPS):
-            found = self._belonging(child, ProcessTable())
-            if not found:
-                return
-            for pid in found:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.002)
+        _kill_until_none(lambda table: self._belonging(child, table))
 
     def _reap(self) -> None:
         """Collect all that has ended, orphans that fell to the subreaper included."""
@@ -263,7 +269,7 @@ class Spawner:
         child.output.close()
         del self._children[child.identity]
         if not self._children:
-            self._kill_descendants()  # nobody is left whom they could belong to
+            _kill_until_none(lambda table: table.descendants([os.getpid()]))  # nobody is left whom they could belong to
         name = child.identity.replace("/", ".")
         if self._cgroups is not None and child.in_cgroup:
             child.memory_exceeded |= self._cgroups.was_exceeded(name)
@@ -315,21 +321,11 @@ class Spawner:
                 child.kill_at = now
         self._kill_overdue()
 
-    def _kill_descendants(self) -> None:
-        for _ in range(SWEEPS):
-            found = ProcessTable().descendants([os.getpid()])
-            if not found:
-                return
-            for pid in found:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.002)
-
     def _end_all(self) -> None:
         """Kill every replica and everything else below this process, and remove the replicas' homes."""
         for child in self._children.values():
             self._sweep(child)
-        self._kill_descendants()
+        _kill_until_none(lambda table: table.descendants([os.getpid()]))
         for home in self._homes:
             shutil.rmtree(home, ignore_errors=True)
 
