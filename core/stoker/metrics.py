@@ -103,6 +103,60 @@ DEVICE_RESERVED = MetricSpec(
 DEVICE_BUSY_SECONDS = MetricSpec(
     "stoker_device_busy_seconds_total", Kind.COUNTER, "Slot time used by requests on a device.", ("device", "product")
 )
+EXTENDER_SECONDS = MetricSpec(
+    "stoker_extender_duration_seconds",
+    Kind.HISTOGRAM,
+    "Time to decide one call of kube-scheduler.",
+    ("verb",),
+    (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+)
+PLACEMENTS = MetricSpec(
+    "stoker_placements_total",
+    Kind.COUNTER,
+    "Pods scored, by how warm the best node was for the function.",
+    ("warmth",),
+)
+PLACEMENTS_REJECTED = MetricSpec(
+    "stoker_placement_rejections_total", Kind.COUNTER, "Nodes that the filter rejected, by reason.", ("reason",)
+)
+RECONCILE_SECONDS = MetricSpec(
+    "stoker_plan_duration_seconds",
+    Kind.HISTOGRAM,
+    "One plan over all functions.",
+    (),
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
+)
+LEADER = MetricSpec("stoker_operator_leader", Kind.GAUGE, "1 on the operator that leads.")
+WRITES = MetricSpec(
+    "stoker_operator_writes_total",
+    Kind.COUNTER,
+    "Writes to the API server, by kind of object and verb.",
+    ("kind", "verb"),
+)
+DEVICE_USED = MetricSpec(
+    "stoker_device_used_memory_bytes", Kind.GAUGE, "Memory of a device in use, as measured.", ("device", "product")
+)
+DEVICE_UTILISATION = MetricSpec(
+    "stoker_device_utilisation_ratio", Kind.GAUGE, "Time that a device ran anything, 0 to 1.", ("device", "product")
+)
+DEVICE_HEALTHY = MetricSpec(
+    "stoker_device_healthy", Kind.GAUGE, "1 while new replicas may go on a device.", ("device", "product")
+)
+DEVICE_MEMORY_EXCEEDED = MetricSpec(
+    "stoker_device_memory_exceeded_total",
+    Kind.COUNTER,
+    "Times that more memory of a shared device was in use than was promised.",
+    ("device", "product"),
+)
+REPLICA_MEMORY_EXCEEDED = MetricSpec(
+    "stoker_replica_memory_exceeded_total",
+    Kind.COUNTER,
+    "Times that a replica was found to use more device memory than it was promised.",
+    _FUNCTION,
+)
+REPLICAS_UNFIT = MetricSpec("stoker_replicas_unfit", Kind.GAUGE, "Replicas on a device that they may not use.")
+KUBELET_UP = MetricSpec("stoker_kubelet_up", Kind.GAUGE, "1 while the node's kubelet says what its pods hold.")
+API_UP = MetricSpec("stoker_api_up", Kind.GAUGE, "1 while the view of the API server is fresh.")
 OBJECTS_REJECTED = MetricSpec("stoker_objects_rejected_total", Kind.COUNTER, "Objects in files that were refused.")
 
 CATALOGUE: tuple[MetricSpec, ...] = tuple(value for value in list(globals().values()) if isinstance(value, MetricSpec))

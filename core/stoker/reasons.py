@@ -28,6 +28,8 @@ class Reason(StrEnum):
     BODY_TOO_LARGE = "BodyTooLarge"
     HEADERS_TOO_LARGE = "HeadersTooLarge"
     MISDIRECTED = "Misdirected"
+    UNAUTHENTICATED = "Unauthenticated"  # the function wants to know who calls (access)
+    ACCESS_DENIED = "AccessDenied"
     CLIENT_GONE = "ClientGone"
     NO_REPLICA = "NoReplica"  # agent to gateway only: the last live replica went before dispatch
     DRAINING = "Draining"
@@ -35,6 +37,9 @@ class Reason(StrEnum):
     # Conditions of a function (DESIGN 3, kstatus).
     READY = "Ready"
     WAITING_FOR_GPU = "WaitingForGpu"
+    WAITING_FOR_NODE = "WaitingForNode"
+    QUARANTINED = "Quarantined"
+    NODE_LOST = "NodeLost"
     INITIALISING = "Initialising"
     START_FAILED = "StartFailed"
     START_TIMEOUT = "StartTimeout"
@@ -45,6 +50,23 @@ class Reason(StrEnum):
     ROLLING_OUT = "RollingOut"
     DELETING = "Deleting"
 
+    # Why a pod is not warm yet, or why there is none (stoker.control.pending).
+    PULLING_IMAGE = "PullingImage"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    WAITING_FOR_DEVICE = "WaitingForDevice"  # its init container waits for the agent's reservation
+    UNFIT_DEVICE = "UnfitDevice"  # the kubelet chose a device that it may not use
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    IMAGE_NEEDS_ROOT = "ImageNeedsRoot"
+    CONFIG_MISSING = "ConfigMissing"  # a Secret or ConfigMap, or a key of it
+    MOUNT_FAILED = "MountFailed"
+    POD_REFUSED = "PodRefused"  # the API server or an admission policy refuses it
+    ADMISSION_ERROR = "AdmissionError"  # the kubelet refused it: UnexpectedAdmissionError, OutOf...
+    EVICTED = "Evicted"
+    AGENT_UNAVAILABLE = "AgentUnavailable"  # nobody on its node reports it
+    PRE_PULL_UNSUPPORTED = "PrePullUnsupported"  # the cluster has no image volumes
+    INVALID_SPEC = "InvalidSpec"  # the newest generation cannot be served
+    NAME_CONFLICT = "NameConflict"  # of a pod or of an own hostname
+
     # Why a replica is drained (event log, `explain`).
     IDLE = "Idle"
     GIVES_WAY = "GivesWay"
@@ -53,6 +75,33 @@ class Reason(StrEnum):
     SCALED_DOWN = "ScaledDown"
     SHUTDOWN = "Shutdown"
 
+
+PLATFORM_WAITS: frozenset[Reason] = frozenset(
+    {
+        Reason.WAITING_FOR_GPU,
+        Reason.WAITING_FOR_NODE,
+        Reason.PULLING_IMAGE,
+        Reason.WAITING_FOR_DEVICE,
+        Reason.AGENT_UNAVAILABLE,
+        Reason.NODE_LOST,
+        Reason.QUARANTINED,
+        Reason.UNFIT_DEVICE,
+        Reason.NAME_CONFLICT,
+    }
+)
+"""Waits before a function's own process runs: its startupTimeout does not count them."""
+
+PLATFORM_FAULTS: frozenset[Reason] = frozenset(
+    {
+        Reason.QUOTA_EXCEEDED,
+        Reason.ADMISSION_ERROR,
+        Reason.EVICTED,
+        Reason.NODE_LOST,
+        Reason.NAME_CONFLICT,
+        Reason.CONTROL_PLANE_UNAVAILABLE,
+    }
+)
+"""Failed starts that say nothing about a revision: no update is given up for them."""
 
 HTTP_STATUS: dict[Reason, int] = {
     Reason.QUEUE_FULL: 429,
@@ -73,6 +122,8 @@ HTTP_STATUS: dict[Reason, int] = {
     Reason.BODY_TOO_LARGE: 413,
     Reason.HEADERS_TOO_LARGE: 431,
     Reason.MISDIRECTED: 421,
+    Reason.UNAUTHENTICATED: 401,
+    Reason.ACCESS_DENIED: 403,
     Reason.CLIENT_GONE: 499,
 }
 """The status of the HTTP answer for each reason that a request can end with."""

@@ -5,11 +5,21 @@ from enum import StrEnum
 from msgspec import Struct
 
 from stoker.model.function import GpuOption, Sharing
+from stoker.model.gpu_fault import FaultCode
 
 
 class DeviceKind(StrEnum):
     GPU = "gpu"
     CPU = "cpu"
+
+
+class DeviceMode(StrEnum):
+    """How a device is shared among pods; discovered, never configured by us (DESIGN 4)."""
+
+    WHOLE = "Whole"
+    """One pod at a time: a whole GPU, or a MIG instance."""
+    TIME_SLICED = "TimeSliced"
+    MPS = "Mps"
 
 
 class Device(Struct, frozen=True, kw_only=True):
@@ -29,7 +39,15 @@ class Device(Struct, frozen=True, kw_only=True):
     healthy: bool = True
     reason: str = ""
     """Why it is not healthy, in words."""
+    fault: FaultCode | None = None
+    """The same as a code, where the probe knows one."""
     simulated: bool = False
+    node: str = ""
+    """Kubernetes: the node that it is in. A replica's devices are all in one node."""
+    mode: DeviceMode = DeviceMode.WHOLE
+    """Embedded mode shares by reservations alone, whatever this says."""
+    shares: int = 1
+    """Kubernetes: pods that the device plugin lets in at a time."""
 
     @property
     def label(self) -> str:
@@ -44,7 +62,16 @@ class Device(Struct, frozen=True, kw_only=True):
             self.kind is DeviceKind.GPU
             and option.memory_mib <= self.memory_mib
             and (not option.products or self.product in option.products)
+            and (not self.node or self._lets_in(option))
         )
+
+    def _lets_in(self, option: GpuOption) -> bool:
+        """Kubernetes: whether the way that the device plugin shares the device permits the option."""
+        if self.mode is DeviceMode.WHOLE:
+            return True
+        # Two shares may well be of one card, so they never make two devices.
+        share_mib = self.memory_mib // max(1, self.shares) if self.mode is DeviceMode.MPS else self.memory_mib
+        return option.sharing is Sharing.SHARED and option.count == 1 and option.memory_mib <= share_mib
 
 
 class Reservation(Struct, frozen=True, kw_only=True):

@@ -1,9 +1,10 @@
 """Whether a function could ever run on the devices of an installation, were they all empty."""
 
+from collections import Counter
 from collections.abc import Sequence
 
-from stoker.model.device import Device, DeviceKind
-from stoker.model.function import Function, Variant
+from stoker.model.device import Device, DeviceKind, DeviceMode
+from stoker.model.function import Function, Sharing, Variant
 
 
 def fits_any(function: Function, devices: Sequence[Device]) -> str | None:
@@ -13,9 +14,14 @@ def fits_any(function: Function, devices: Sequence[Device]) -> str | None:
     """
     if function.primary is Variant.CPU:
         return _fits_cores(function, devices)
-    if any(sum(device.satisfies(option) for device in devices) >= option.count for option in function.spec.gpu):
-        return None
+    for option in function.spec.gpu:
+        # All devices of a replica are in one node.
+        by_node = Counter(device.node for device in devices if device.satisfies(option))
+        if any(count >= option.count for count in by_node.values()):
+            return None
     gpus = [device for device in devices if device.kind is DeviceKind.GPU]
+    if not gpus and any(device.node for device in devices):
+        return "needs a GPU and no node has one; add a node with GPUs, or leave gpu out and keep cpuVariant"
     if not gpus:
         return "needs a GPU and there is none here; simulate one with --gpus, or leave gpu out and keep cpuVariant"
     wanted = " or ".join(
@@ -24,8 +30,16 @@ def fits_any(function: Function, devices: Sequence[Device]) -> str | None:
         + (f" on {' or '.join(option.products)}" if option.products else "")
         for option in function.spec.gpu
     )
-    present = ", ".join(dict.fromkeys(f"{gpu.product} with {gpu.memory_mib} MiB" for gpu in gpus))
+    present = ", ".join(dict.fromkeys(f"{gpu.product} with {gpu.memory_mib} MiB{_shared_how(gpu)}" for gpu in gpus))
+    shared = any(gpu.node and gpu.mode is not DeviceMode.WHOLE for gpu in gpus)
+    if shared and any(option.sharing is Sharing.EXCLUSIVE for option in function.spec.gpu):
+        wanted += " alone"
     return f"wants {wanted}, more than any GPU here can give ({len(gpus)} in all: {present})"
+
+
+def _shared_how(gpu: Device) -> str:
+    """How many pods share it, on Kubernetes, where that rules replicas out."""
+    return "" if not gpu.node or gpu.mode is DeviceMode.WHOLE else f" shared by {gpu.shares} pods ({gpu.mode.value})"
 
 
 def _fits_cores(function: Function, devices: Sequence[Device]) -> str | None:

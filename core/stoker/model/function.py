@@ -8,6 +8,33 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from stoker.model.container import Artifact, ContainerSpec, EnvVar, Probe
+
+__all__ = [
+    "Access",
+    "ContainerSpec",
+    "CostBounds",
+    "CpuVariant",
+    "EnvVar",
+    "Function",
+    "FunctionSpec",
+    "GpuOption",
+    "KeepAlivePolicy",
+    "Measure",
+    "OnMiss",
+    "PreWarm",
+    "PreWarmPolicy",
+    "PreWarmWindow",
+    "Priority",
+    "Probe",
+    "QueueBounds",
+    "Scaling",
+    "Sharing",
+    "Slo",
+    "Variant",
+    "Visibility",
+]
+
 
 class Variant(StrEnum):
     """The two forms of a function."""
@@ -44,36 +71,30 @@ class Priority(StrEnum):
     CRITICAL = "Critical"
 
 
-class Probe(Struct, frozen=True, kw_only=True):
-    """Readiness or liveness: an HTTP path that answers 2xx or 3xx, or a TCP port that accepts."""
+class KeepAlivePolicy(StrEnum):
+    """How long an idle replica stays."""
 
-    path: str | None = None
-    """HTTP path; None means a TCP connection is enough."""
-
-
-class EnvVar(Struct, frozen=True, kw_only=True):
-    name: str
-    value: str
+    FIXED_TTL = "FixedTTL"
+    SKI_RENTAL = "SkiRental"
+    GREEDY_DUAL = "GreedyDual"
+    HYBRID_HISTOGRAM = "HybridHistogram"
+    LIGHT_FIRST = "LightFirst"
 
 
-class ContainerSpec(Struct, frozen=True, kw_only=True):
-    """What is run. A variant overrides fields of it (stoker.model.function.FunctionSpec.container_of)."""
+class PreWarmPolicy(StrEnum):
+    """What is made warm before requests come."""
 
-    image: str | None = None
-    command: tuple[str, ...] = ()
-    args: tuple[str, ...] = ()
-    env: tuple[EnvVar, ...] = ()
-    port: int = 8080
-    cpu_millis: int = 1000
-    """CPU request; a CPU replica holds it on the CPU device."""
-    memory_mib: int | None = None
-    """Host memory limit; None is unlimited."""
-    readiness: Probe = Probe()
-    liveness: Probe | None = None
-    startup_timeout_us: int = 600_000_000
-    termination_grace_us: int = 30_000_000
-    no_wake_paths: tuple[str, ...] = ("/health", "/healthz", "/readyz", "/livez", "/metrics")
-    """Exact paths, or prefixes ending in `*`, that neither wake the function nor enter its profile."""
+    NONE = "None"
+    HISTOGRAM = "Histogram"
+    CRON = "Cron"
+
+
+class Visibility(StrEnum):
+    """Who may call a function: its namespace, the cluster, everyone who reaches its hostnames."""
+
+    NAMESPACE = "Namespace"
+    CLUSTER = "Cluster"
+    PUBLIC = "Public"
 
 
 class GpuOption(Struct, frozen=True, kw_only=True):
@@ -84,6 +105,8 @@ class GpuOption(Struct, frozen=True, kw_only=True):
     """Acceptable products, as in `A100-40GB`; empty means any."""
     count: int = 1
     sharing: Sharing = Sharing.EXCLUSIVE
+    resource_name: str = "nvidia.com/gpu"
+    """Kubernetes: the extended resource that its pods request."""
 
 
 class CpuVariant(Struct, frozen=True, kw_only=True):
@@ -92,6 +115,13 @@ class CpuVariant(Struct, frozen=True, kw_only=True):
     container: ContainerSpec
     concurrency: int = 1
     max_replicas: int = 10
+
+
+class CostBounds(Struct, frozen=True, kw_only=True):
+    """What a function may cost, in the administrator's currency; None is no bound."""
+
+    per_hour: float | None = None
+    per_thousand_requests: float | None = None
 
 
 class Slo(Struct, frozen=True, kw_only=True):
@@ -104,6 +134,7 @@ class Slo(Struct, frozen=True, kw_only=True):
     """Objective of a request that finds no warm replica; None means the timeout."""
     classes: dict[str, int] = {}
     """Latency objectives by the name that a client sends in `Stoker-Class`."""
+    cost: CostBounds = CostBounds()
 
 
 class QueueBounds(Struct, frozen=True, kw_only=True):
@@ -111,11 +142,36 @@ class QueueBounds(Struct, frozen=True, kw_only=True):
     max_bytes: int = 64 * 2**20
 
 
+class PreWarmWindow(Struct, frozen=True, kw_only=True):
+    """Replicas that are warm for a while from each time that a cron expression names."""
+
+    cron: str
+    """Five fields, UTC."""
+    duration_us: int
+    replicas: int
+
+
+class PreWarm(Struct, frozen=True, kw_only=True):
+    policy: PreWarmPolicy = PreWarmPolicy.NONE
+    windows: tuple[PreWarmWindow, ...] = ()
+    """With Cron only, and then at least one."""
+
+
+class Access(Struct, frozen=True, kw_only=True):
+    visibility: Visibility = Visibility.CLUSTER
+    allow: tuple[str, ...] = ()
+    """Further callers: a namespace, or NAMESPACE/SERVICEACCOUNT."""
+    hostnames: tuple[str, ...] = ()
+
+
 class Scaling(Struct, frozen=True, kw_only=True):
     min_replicas: int = 0
     max_replicas: int = 10
     concurrency: int = 1
+    keep_alive: KeepAlivePolicy = KeepAlivePolicy.FIXED_TTL
     keep_alive_ttl_us: int = 300_000_000
+    pre_warm: PreWarm | None = None
+    """None: what the GpuPolicy says."""
 
 
 class FunctionSpec(Struct, frozen=True, kw_only=True):
@@ -132,7 +188,11 @@ class FunctionSpec(Struct, frozen=True, kw_only=True):
     scaling: Scaling = Scaling()
     idempotent: bool = False
     cancel_on_disconnect: bool = False
+    artifacts: tuple[Artifact, ...] = ()
+    """Mounted in both variants."""
+    access: Access = Access()
     progress_deadline_us: int = 600_000_000
+    canary_percent: int | None = None
 
 
 class Function(Struct, frozen=True, kw_only=True):
@@ -145,6 +205,9 @@ class Function(Struct, frozen=True, kw_only=True):
     spec: FunctionSpec
     revision: str
     """Hash of the fields that shape the process or pod (10 hex digits)."""
+    labels: dict[str, str] = {}
+    """Kubernetes: of the object; its pods get those that the administrator lets through."""
+    annotations: dict[str, str] = {}
     origin: str = ""
     """Where it came from, for messages: the file in embedded mode."""
     work_dir: str | None = None

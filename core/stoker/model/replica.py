@@ -5,6 +5,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from stoker.model.function import Variant
+from stoker.reasons import Reason
 
 
 class ReplicaState(StrEnum):
@@ -29,7 +30,8 @@ class ReplicaSpec(Struct, frozen=True, kw_only=True):
     revision: str
     ordinal: int
     devices: tuple[str, ...]
-    """Devices that it holds; the first one's slots are used to dispatch to it."""
+    """Devices that it holds; the first one's slots are used to dispatch to it. Kubernetes: empty until its agent has
+    said which ones the kubelet chose."""
 
 
 class ReplicaStatus(Struct, frozen=True, kw_only=True):
@@ -38,6 +40,7 @@ class ReplicaStatus(Struct, frozen=True, kw_only=True):
     spec: ReplicaSpec
     state: ReplicaState
     started_us: int
+    """Kubernetes: when its own container was started, or before that its pod made."""
     ready_us: int | None = None
     idle_since_us: int | None = None
     """Since when it has had nothing in flight and nothing queued for it; None while busy or not warm."""
@@ -45,3 +48,8 @@ class ReplicaStatus(Struct, frozen=True, kw_only=True):
     served: int = 0
     overdue_us: int | None = None
     """How long its oldest request that timed out has gone on running since; None if there is none."""
+    waiting: Reason | None = None
+    """Kubernetes: why it is not warm yet (stoker.control.pending); None where nothing is known, or it is warm."""
+    waiting_detail: str = ""
+    unfit: str = ""
+    """Why the device that it got is not one that it may use; empty when it is (stoker.wire.cluster)."""

@@ -37,6 +37,8 @@ class Placement(Struct, frozen=True, kw_only=True, rename="camel"):
     device: str
     """Labels of its devices, joined by `+`."""
     state: ReplicaState
+    node: str = ""
+    """Kubernetes: where they are."""
 
 
 class FunctionStatus(Struct, frozen=True, kw_only=True, rename="camel"):

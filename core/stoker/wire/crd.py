@@ -1,41 +1,43 @@
-"""Decode a defaulted GpuFunction or GpuPolicy document into the model. Pure: knows no file, no schema and no clock.
+"""Decode a defaulted GpuFunction document into the model. Pure: knows no file, no schema and no clock.
 
 It checks all that crds/ checks, on its own (fields and bounds by stoker.wire.crd_types, what spans fields by
-stoker.wire.crd_rules): the contract test holds the two to one verdict. Where a GpuFunction asks for what this mode
-does not do, stoker.wire.embedded says so in a sentence.
+stoker.wire.crd_rules): the contract test holds the two to one verdict. Where a GpuFunction asks for what its mode does
+not do, stoker.wire.embedded or stoker.wire.kubernetes says so in a sentence.
 """
 
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 
-from stoker.errors import InvalidObject
 from stoker.model.function import (
-    ContainerSpec,
+    Access,
+    CostBounds,
     CpuVariant,
-    EnvVar,
     Function,
     FunctionSpec,
     GpuOption,
-    Probe,
+    KeepAlivePolicy,
+    PreWarm,
+    PreWarmPolicy,
+    PreWarmWindow,
     QueueBounds,
     Scaling,
     Slo,
+    Visibility,
 )
-from stoker.model.quantity import parse_cpu_millis, parse_duration_us, parse_memory_mib
-from stoker.wire import crd_rules, embedded
+from stoker.model.mode import Mode
+from stoker.model.policy import NamespaceRule
+from stoker.model.quantity import parse_duration_us, parse_memory_mib
+from stoker.wire import crd_rules, embedded, kubernetes
 from stoker.wire import crd_types as wire
+from stoker.wire.conversion import convert
+from stoker.wire.crd_container import artifacts_of, container_of, over
 from stoker.wire.revision import revision_of
 
-_Resource = TypeVar("_Resource", wire.GpuFunctionResource, wire.GpuPolicyResource)
+DEFAULT_RESOURCE = "nvidia.com/gpu"
 
-
-class PolicyObject(Struct, frozen=True, kw_only=True):
-    """One GpuPolicy as applied."""
-
-    name: str
-    queueing: str
+_EVERY_LABEL = NamespaceRule(label_prefixes=("",))
+"""Allows all that a policy can allow."""
 
 
 def decode_function(
@@ -43,14 +45,16 @@ def decode_function(
     *,
     uid: str = "",
     generation: int = 1,
+    mode: Mode = Mode.EMBEDDED,
     origin: str = "",
     work_dir: str | None = None,
 ) -> Function:
     """The function that a document describes. Raises InvalidObject with the path of what is wrong."""
-    resource = _convert(document, wire.GpuFunctionResource)
+    resource = convert(document, wire.GpuFunctionResource)
     spec = resource.spec
     crd_rules.check(spec)
-    embedded.refuse(spec)
+    here = embedded if mode is Mode.EMBEDDED else kubernetes
+    here.refuse(spec)
     return Function(
         namespace=resource.metadata.namespace,
         name=resource.metadata.name,
@@ -58,29 +62,17 @@ def decode_function(
         generation=generation,
         spec=_spec(spec),
         revision=revision_of(spec),
+        labels=_texts(document, "labels"),
+        annotations=_texts(document, "annotations"),
         origin=origin,
         work_dir=work_dir,
-        warnings=embedded.warnings(spec),
+        warnings=here.warnings(spec),
     )
-
-
-def decode_policy(document: dict[str, Any]) -> PolicyObject:
-    """The policy that a document describes. Raises InvalidObject with the path of what is wrong."""
-    resource = _convert(document, wire.GpuPolicyResource)
-    return PolicyObject(name=resource.metadata.name, queueing=resource.spec.queueing)
-
-
-def _convert(document: dict[str, Any], kind: type[_Resource]) -> _Resource:
-    try:
-        return msgspec.convert(document, kind)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        raise InvalidObject(path.strip("`").removeprefix("."), message.replace("`", "")) from None
 
 
 def _spec(spec: wire.GpuFunctionSpec) -> FunctionSpec:
     return FunctionSpec(
-        container=_container(spec.container),
+        container=container_of(spec.container),
         gpu=_gpu(spec.gpu),
         cpu_variant=_cpu_variant(spec),
         slo=Slo(
@@ -89,6 +81,10 @@ def _spec(spec: wire.GpuFunctionSpec) -> FunctionSpec:
             percentile=spec.slo.percentile,
             cold_latency_us=_optional_us(spec.slo.cold_latency),
             classes={name: parse_duration_us(text) for name, text in (spec.slo.classes or {}).items()},
+            cost=CostBounds(
+                per_hour=spec.slo.max_cost_per_hour or None,
+                per_thousand_requests=spec.slo.max_cost_per_thousand_requests or None,
+            ),
         ),
         timeout_us=parse_duration_us(spec.timeout),
         on_predicted_miss=spec.on_predicted_miss,
@@ -99,29 +95,20 @@ def _spec(spec: wire.GpuFunctionSpec) -> FunctionSpec:
             min_replicas=spec.scaling.min_replicas,
             max_replicas=spec.scaling.max_replicas,
             concurrency=spec.scaling.concurrency,
+            keep_alive=KeepAlivePolicy(spec.scaling.keep_alive.policy),
             keep_alive_ttl_us=parse_duration_us(spec.scaling.keep_alive.ttl),
+            pre_warm=_pre_warm(spec.scaling.pre_warm),
         ),
         idempotent=spec.idempotent,
         cancel_on_disconnect=spec.cancel_on_disconnect,
+        artifacts=artifacts_of(spec.artifacts or ()),
+        access=Access(
+            visibility=Visibility(spec.access.visibility),
+            allow=spec.access.allow or (),
+            hostnames=spec.access.hostnames or (),
+        ),
         progress_deadline_us=parse_duration_us(spec.rollout.progress_deadline),
-    )
-
-
-def _container(container: wire.Container) -> ContainerSpec:
-    cpu_millis, memory_mib = _resources(container.resources)
-    return ContainerSpec(
-        image=container.image or None,
-        command=container.command or (),
-        args=container.args or (),
-        env=_env(container.env),
-        port=container.port,
-        cpu_millis=cpu_millis,
-        memory_mib=memory_mib,
-        readiness=_probe(container.readiness) or Probe(),
-        liveness=_probe(container.liveness),
-        startup_timeout_us=parse_duration_us(container.startup_timeout),
-        termination_grace_us=parse_duration_us(container.termination_grace_period),
-        no_wake_paths=container.no_wake_paths,
+        canary_percent=spec.rollout.canary_percent or None,
     )
 
 
@@ -130,23 +117,8 @@ def _cpu_variant(spec: wire.GpuFunctionSpec) -> CpuVariant | None:
     variant = spec.cpu_variant
     if variant is UNSET:
         return None
-    base = _container(spec.container)
-    cpu_millis, memory_mib = _resources(variant.resources)
-    # As in a pod, a new command comes without the old one's arguments.
-    args = variant.args or (() if variant.command else base.args)
-    env = {item.name: item for item in (*base.env, *_env(variant.env))}
-    container = msgspec.structs.replace(
-        base,
-        image=variant.image or base.image,
-        command=variant.command or base.command,
-        args=args,
-        env=tuple(env.values()),
-        cpu_millis=cpu_millis,
-        memory_mib=memory_mib,
-        readiness=_probe(variant.readiness) or base.readiness,
-    )
     return CpuVariant(
-        container=container,
+        container=over(container_of(spec.container), variant),
         concurrency=variant.concurrency or spec.scaling.concurrency,
         max_replicas=variant.max_replicas or spec.scaling.max_replicas,
     )
@@ -162,23 +134,30 @@ def _gpu(gpu: wire.Gpu | UnsetType) -> tuple[GpuOption, ...]:
             products=kind.products or (),
             count=gpu.count,
             sharing=gpu.sharing,
+            resource_name=kind.resource_name or DEFAULT_RESOURCE,
         )
         for kind in kinds
     )
 
 
-def _resources(resources: wire.Resources | UnsetType) -> tuple[int, int | None]:
-    """Millicores and MiB of host memory; absent resources are the defaults."""
-    wanted = resources or wire.Resources()
-    return parse_cpu_millis(str(wanted.cpu)), parse_memory_mib(wanted.memory) if wanted.memory else None
+def _pre_warm(pre_warm: wire.PreWarm | UnsetType) -> PreWarm | None:
+    if pre_warm is UNSET:
+        return None
+    return PreWarm(
+        policy=PreWarmPolicy(pre_warm.policy),
+        windows=tuple(
+            PreWarmWindow(cron=window.cron, duration_us=parse_duration_us(window.duration), replicas=window.replicas)
+            for window in pre_warm.windows or ()
+        ),
+    )
 
 
-def _env(env: tuple[wire.Env, ...] | UnsetType) -> tuple[EnvVar, ...]:
-    return tuple(EnvVar(name=item.name, value=item.value or "") for item in env or ())
-
-
-def _probe(probe: wire.ProbeSpec | UnsetType) -> Probe | None:
-    return Probe(path=probe.path or None) if probe is not UNSET else None
+def _texts(document: dict[str, Any], field: str) -> dict[str, str]:
+    """Labels or annotations that could ever reach a pod: kubectl's own may hold the whole object again."""
+    texts = document["metadata"].get(field)
+    if not isinstance(texts, dict):
+        return {}
+    return {key: text for key, text in texts.items() if isinstance(text, str) and _EVERY_LABEL.allows_label(key)}
 
 
 def _optional_us(text: str | UnsetType) -> int | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from msgspec import UNSET, UnsetType
 
 from stoker.errors import InvalidObject
+from stoker.model.cron import parse_cron
 from stoker.model.function import OnMiss, Sharing
 from stoker.model.quantity import parse_cpu_millis, parse_duration_us, parse_memory_mib
 from stoker.wire import crd_types as wire
@@ -33,6 +34,11 @@ def check(spec: wire.GpuFunctionSpec) -> None:
     _artifacts(spec.artifacts or ())
     _unique(spec.access.allow or (), "spec.access.allow")
     _unique(spec.access.hostnames or (), "spec.access.hostnames")
+    _require(
+        not spec.access.hostnames or spec.access.visibility == "Public",
+        "spec.access.hostnames",
+        "need visibility: Public, since whoever reaches a hostname may call it",
+    )
     _positive_us(spec.rollout.progress_deadline, "spec.rollout.progressDeadline")
     _require(
         spec.gpu is not UNSET or spec.cpu_variant is not UNSET,
@@ -162,6 +168,7 @@ def _scaling(scaling: wire.ScalingSpec) -> None:
         "windows go with policy: Cron, and Cron needs them",
     )
     for index, window in enumerate(windows or ()):
+        parse_cron(window.cron, f"{path}.preWarm.windows[{index}].cron")
         _positive_us(window.duration, f"{path}.preWarm.windows[{index}].duration")
         _require(
             window.replicas <= scaling.max_replicas,

@@ -1,4 +1,4 @@
-"""The GpuFunction and GpuPolicy resources as they are written: field names, types and bounds, nothing across fields.
+"""The GpuFunction resource as it is written: field names, types and bounds, nothing across fields.
 
 The same bounds as crds/, written a second time on purpose: the contract test feeds every example to both. Quantities
 stay text here; stoker.wire.crd parses them.
@@ -212,7 +212,7 @@ Caller = Annotated[
 
 
 class Access(Wire, frozen=True, kw_only=True):
-    visibility: Literal["Namespace", "Cluster", "Public"] = "Namespace"
+    visibility: Literal["Namespace", "Cluster", "Public"] = "Cluster"
     allow: Annotated[tuple[Caller, ...], Meta(max_length=64)] | UnsetType = UNSET
     hostnames: Annotated[tuple[Subdomain, ...], Meta(max_length=16)] | UnsetType = UNSET
 
@@ -250,25 +250,9 @@ class FunctionMetadata(Struct, frozen=True, kw_only=True):
     namespace: Label = "default"
 
 
-class PolicyMetadata(Struct, frozen=True, kw_only=True):
-    name: Literal["default"]
-
-
 class GpuFunctionResource(Wire, frozen=True, kw_only=True):
     api_version: Literal["stoker.dev/v1alpha1"]
     kind: Literal["GpuFunction"]
     metadata: FunctionMetadata
     spec: GpuFunctionSpec
-    status: Any = None
-
-
-class GpuPolicySpec(Wire, frozen=True, kw_only=True):
-    queueing: Literal["fcfs", "edf", "least-slack"] = "least-slack"
-
-
-class GpuPolicyResource(Wire, frozen=True, kw_only=True):
-    api_version: Literal["stoker.dev/v1alpha1"]
-    kind: Literal["GpuPolicy"]
-    metadata: PolicyMetadata
-    spec: GpuPolicySpec
     status: Any = None

@@ -7,8 +7,8 @@ right but does not help yet.
 from msgspec import UNSET
 
 from stoker.errors import InvalidObject
-from stoker.model.function import Priority
 from stoker.wire import crd_types as wire
+from stoker.wire import not_yet
 
 
 def refuse(spec: wire.GpuFunctionSpec) -> None:
@@ -28,7 +28,7 @@ def refuse(spec: wire.GpuFunctionSpec) -> None:
 
 def warnings(spec: wire.GpuFunctionSpec) -> tuple[str, ...]:
     """One sentence for each field that is accepted and does not act in embedded mode yet."""
-    container, scaling = spec.container, spec.scaling
+    container = spec.container
     of_container = {
         "liveness": container.liveness,
         "volumes": container.volumes,
@@ -58,19 +58,4 @@ def warnings(spec: wire.GpuFunctionSpec) -> tuple[str, ...]:
         said.append("spec.artifacts is not fetched or mounted here yet: put the files where the command finds them.")
     if spec.access != wire.Access():
         said.append("spec.access does not act here yet: everyone who reaches the port may call the function.")
-    if spec.slo.max_cost_per_hour is not UNSET or spec.slo.max_cost_per_thousand_requests is not UNSET:
-        said.append("spec.slo.maxCostPerHour and maxCostPerThousandRequests do not act yet: nothing here has a price.")
-    if spec.rollout.canary_percent is not UNSET:
-        said.append("spec.rollout.canaryPercent does not act yet: a new revision that is ready gets all requests.")
-    if scaling.keep_alive.policy != "FixedTTL":
-        said.append(
-            f"spec.scaling.keepAlive.policy {scaling.keep_alive.policy} does not act yet: "
-            f"FixedTTL with ttl {scaling.keep_alive.ttl} does."
-        )
-    if scaling.pre_warm is not UNSET and scaling.pre_warm.policy != "None":
-        said.append("spec.scaling.preWarm does not act yet: use minReplicas to keep replicas warm.")
-    if spec.fair_share != 1:
-        said.append("spec.fairShare weighs turns on devices only: the queueing policies here know no weights yet.")
-    if spec.priority is not Priority.STANDARD:
-        said.append("spec.priority does not act yet: all requests are treated as Standard.")
-    return tuple(said)
+    return (*said, *not_yet.warnings(spec))

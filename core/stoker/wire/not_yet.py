@@ -1,0 +1,28 @@
+"""Fields of a GpuFunction that are accepted and act in no mode yet, in sentences: so nothing is a silent no-op."""
+
+from msgspec import UNSET
+
+from stoker.model.function import Priority
+from stoker.wire import crd_types as wire
+
+_ACTING = ("FixedTTL", "HybridHistogram")
+
+
+def warnings(spec: wire.GpuFunctionSpec) -> tuple[str, ...]:
+    """One sentence for each field that acts nowhere yet."""
+    said = []
+    if spec.slo.max_cost_per_hour is not UNSET or spec.slo.max_cost_per_thousand_requests is not UNSET:
+        said.append("spec.slo.maxCostPerHour and maxCostPerThousandRequests do not act yet: nothing here has a price.")
+    if spec.rollout.canary_percent is not UNSET:
+        said.append("spec.rollout.canaryPercent does not act yet: a new revision that is ready gets all requests.")
+    keep_alive = spec.scaling.keep_alive
+    if keep_alive.policy not in _ACTING:
+        said.append(
+            f"spec.scaling.keepAlive.policy {keep_alive.policy} does not act yet: "
+            f"FixedTTL with ttl {keep_alive.ttl} does."
+        )
+    if spec.fair_share != 1:
+        said.append("spec.fairShare weighs turns on devices only: the queueing policies here know no weights yet.")
+    if spec.priority is not Priority.STANDARD:
+        said.append("spec.priority does not act yet: all requests are treated as Standard.")
+    return tuple(said)

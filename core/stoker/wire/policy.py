@@ -1,0 +1,268 @@
+"""The GpuPolicy resource as it is written, its rules across fields, and its way into the model. Pure.
+
+The bounds are those of crds/gpupolicies.stoker.dev.yaml, written a second time on purpose: the contract test feeds
+every example to both. Knows no file, no schema and no clock.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from stoker.errors import InvalidObject
+from stoker.model.function import KeepAlivePolicy, PreWarmPolicy, Priority, Variant
+from stoker.model.mode import Mode
+from stoker.model.policy import (
+    DEFAULT_PROFILE,
+    PROFILES,
+    AdmissionMode,
+    NamespaceRule,
+    PodSecurity,
+    Policy,
+    Pool,
+    Toleration,
+)
+from stoker.model.quantity import parse_duration_us
+from stoker.wire.conversion import convert
+from stoker.wire.crd_types import Cost, Label, ProductName, ResourceName, Subdomain, Wire
+
+KIND = "GpuPolicy"
+NAME = "default"
+EVERYONE = "*"
+"""Name of the entry of `namespaces` that is for all others."""
+
+_LABEL_KEY = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_KEY = re.compile(_LABEL_KEY)
+
+LabelValue = Annotated[str, Meta(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?\Z")]
+LabelKey = Annotated[str, Meta(max_length=253, pattern=rf"^{_LABEL_KEY}\Z")]
+LabelPrefix = Annotated[
+    str, Meta(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.]*/?[-A-Za-z0-9_.]*\Z")
+]
+NamespaceName = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?|[*])\Z")]
+
+
+class Placement(Wire, frozen=True, kw_only=True):
+    policy: Literal["slack-warm"] | UnsetType = UNSET
+
+
+class Admission(Wire, frozen=True, kw_only=True):
+    mode: AdmissionMode = AdmissionMode.ENFORCE
+
+
+class KeepAlive(Wire, frozen=True, kw_only=True):
+    policy: Literal["FixedTTL"] | UnsetType = UNSET
+    max_ttl: str | UnsetType = UNSET
+
+
+class PreWarm(Wire, frozen=True, kw_only=True):
+    policy: Literal["None", "Histogram"] | UnsetType = UNSET
+
+
+class Prefetch(Wire, frozen=True, kw_only=True):
+    nodes_per_function: Annotated[int, Meta(ge=0, le=1000)] = 1
+
+
+class Price(Wire, frozen=True, kw_only=True):
+    product: ProductName
+    per_hour: Annotated[float, Meta(ge=0, le=1_000_000)]
+
+
+class TolerationSpec(Wire, frozen=True, kw_only=True):
+    key: LabelKey | UnsetType = UNSET
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: LabelValue | UnsetType = UNSET
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | UnsetType = UNSET
+    toleration_seconds: Annotated[int, Meta(ge=0, le=2**31 - 1)] | UnsetType = UNSET
+
+
+class PoolSpec(Wire, frozen=True, kw_only=True):
+    name: Label
+    namespaces: Annotated[tuple[Label, ...], Meta(min_length=1, max_length=256)] | UnsetType = UNSET
+    variants: Annotated[tuple[Variant, ...], Meta(min_length=1, max_length=2)] = (Variant.GPU, Variant.CPU)
+    resource_names: Annotated[tuple[ResourceName, ...], Meta(min_length=1, max_length=16)] | UnsetType = UNSET
+    node_selector: Annotated[dict[str, LabelValue], Meta(max_length=16)] | UnsetType = UNSET
+    tolerations: Annotated[tuple[TolerationSpec, ...], Meta(max_length=16)] | UnsetType = UNSET
+    runtime_class_name: Subdomain | UnsetType = UNSET
+    priority_class_name: Subdomain | UnsetType = UNSET
+
+
+class NamespaceSpec(Wire, frozen=True, kw_only=True):
+    name: NamespaceName
+    weight: Annotated[int, Meta(ge=1, le=1000)] | UnsetType = UNSET
+    max_priority: Priority | UnsetType = UNSET
+    max_gpus: Annotated[int, Meta(ge=0, le=100_000)] | UnsetType = UNSET
+    max_cost_per_hour: Cost | UnsetType = UNSET
+    pod_security: PodSecurity | UnsetType = UNSET
+    cross_tenant_sharing: bool | UnsetType = UNSET
+    hostname_suffixes: Annotated[tuple[Subdomain, ...], Meta(max_length=32)] | UnsetType = UNSET
+    allowed_label_prefixes: Annotated[tuple[LabelPrefix, ...], Meta(max_length=32)] | UnsetType = UNSET
+
+
+class GpuPolicySpec(Wire, frozen=True, kw_only=True):
+    profile: Literal["LatencyFirst"] = "LatencyFirst"
+    queueing: Literal["fcfs", "edf", "least-slack"] | UnsetType = UNSET
+    allocation: Literal["greedy-dual"] | UnsetType = UNSET
+    device_choice: Literal["slack"] | UnsetType = UNSET
+    placement: Placement = Placement()
+    admission: Admission = Admission()
+    keep_alive: KeepAlive = KeepAlive()
+    pre_warm: PreWarm = PreWarm()
+    memory_enforcement: Literal["Enforce", "Observe"] = "Enforce"
+    prefetch: Prefetch = Prefetch()
+    prices: Annotated[tuple[Price, ...], Meta(max_length=64)] = ()
+    pools: Annotated[tuple[PoolSpec, ...], Meta(max_length=32)] = ()
+    namespaces: Annotated[tuple[NamespaceSpec, ...], Meta(max_length=1000)] = ()
+
+
+class PolicyMetadata(Struct, frozen=True, kw_only=True):
+    name: Literal["default"]
+
+
+class GpuPolicyResource(Wire, frozen=True, kw_only=True):
+    api_version: Literal["stoker.dev/v1alpha1"]
+    kind: Literal["GpuPolicy"]
+    metadata: PolicyMetadata
+    spec: GpuPolicySpec
+    status: Any = None
+
+
+def decode_policy(document: dict[str, Any], *, mode: Mode = Mode.EMBEDDED) -> Policy:
+    """The policy that a document describes. Raises InvalidObject with the path of what is wrong."""
+    resource = convert(document, GpuPolicyResource)
+    spec = resource.spec
+    _check(spec)
+    profile = PROFILES[spec.profile]
+    everyone = next((entry for entry in spec.namespaces if entry.name == EVERYONE), NamespaceSpec(name=EVERYONE))
+    others = _rule(everyone, NamespaceRule())
+    return Policy(
+        name=resource.metadata.name,
+        profile=spec.profile,
+        queueing=spec.queueing or profile.queueing,
+        allocation=spec.allocation or profile.allocation,
+        device_choice=spec.device_choice or profile.device_choice,
+        placement=spec.placement.policy or profile.placement,
+        keep_alive=KeepAlivePolicy(spec.keep_alive.policy or profile.keep_alive),
+        keep_alive_max_us=parse_duration_us(spec.keep_alive.max_ttl) if spec.keep_alive.max_ttl is not UNSET else None,
+        pre_warm=PreWarmPolicy(spec.pre_warm.policy or profile.pre_warm),
+        admission=spec.admission.mode,
+        waive_memory_enforcement=spec.memory_enforcement == "Observe",
+        prefetch_nodes=spec.prefetch.nodes_per_function,
+        prices={price.product: price.per_hour for price in spec.prices},
+        pools=tuple(_pool(pool) for pool in spec.pools),
+        namespaces={entry.name: _rule(entry, others) for entry in spec.namespaces if entry.name != EVERYONE},
+        others=others,
+        warnings=_embedded_warnings(spec) if mode is Mode.EMBEDDED else (),
+    )
+
+
+def default_policy_document() -> dict[str, Any]:
+    """The GpuPolicy that the operator creates where there is none: it decodes to default_policy()."""
+    return {
+        "apiVersion": "stoker.dev/v1alpha1",
+        "kind": KIND,
+        "metadata": {"name": NAME},
+        "spec": {"profile": DEFAULT_PROFILE},
+    }
+
+
+def _rule(entry: NamespaceSpec, base: NamespaceRule) -> NamespaceRule:
+    """The entry, with what it leaves out taken from `base`."""
+
+    def given(value: Any, otherwise: Any) -> Any:
+        return otherwise if value is UNSET else value
+
+    return NamespaceRule(
+        weight=given(entry.weight, base.weight),
+        max_priority=given(entry.max_priority, base.max_priority),
+        max_gpus=given(entry.max_gpus, base.max_gpus),
+        max_cost_per_hour=given(entry.max_cost_per_hour, base.max_cost_per_hour),
+        pod_security=given(entry.pod_security, base.pod_security),
+        cross_tenant=given(entry.cross_tenant_sharing, base.cross_tenant),
+        hostname_suffixes=given(entry.hostname_suffixes, base.hostname_suffixes),
+        label_prefixes=given(entry.allowed_label_prefixes, base.label_prefixes),
+    )
+
+
+def _pool(pool: PoolSpec) -> Pool:
+    return Pool(
+        name=pool.name,
+        namespaces=pool.namespaces or (),
+        variants=pool.variants,
+        resource_names=pool.resource_names or (),
+        node_selector=pool.node_selector or {},
+        tolerations=tuple(
+            Toleration(
+                key=item.key or "",
+                operator=item.operator,
+                value=item.value or "",
+                effect=item.effect or "",
+                toleration_seconds=None if item.toleration_seconds is UNSET else item.toleration_seconds,
+            )
+            for item in pool.tolerations or ()
+        ),
+        runtime_class=pool.runtime_class_name or None,
+        priority_class=pool.priority_class_name or None,
+    )
+
+
+def _check(spec: GpuPolicySpec) -> None:
+    if spec.keep_alive.max_ttl is not UNSET:
+        parse_duration_us(spec.keep_alive.max_ttl, "spec.keepAlive.maxTtl")
+    _unique((price.product for price in spec.prices), "spec.prices")
+    _unique((pool.name for pool in spec.pools), "spec.pools")
+    _unique((entry.name for entry in spec.namespaces), "spec.namespaces")
+    for index, pool in enumerate(spec.pools):
+        path = f"spec.pools[{index}]"
+        _unique(pool.namespaces or (), f"{path}.namespaces")
+        _unique(pool.variants, f"{path}.variants")
+        _unique(pool.resource_names or (), f"{path}.resourceNames")
+        for key in pool.node_selector or {}:
+            valid = len(key) <= 253 and _KEY.fullmatch(key) is not None
+            _require(valid, f"{path}.nodeSelector", "each key must be a label key, as in example.org/gpu-pool")
+        for at, item in enumerate(pool.tolerations or ()):
+            _toleration(item, f"{path}.tolerations[{at}]")
+    for index, entry in enumerate(spec.namespaces):
+        path = f"spec.namespaces[{index}]"
+        _unique(entry.hostname_suffixes or (), f"{path}.hostnameSuffixes")
+        _unique(entry.allowed_label_prefixes or (), f"{path}.allowedLabelPrefixes")
+
+
+def _toleration(item: TolerationSpec, path: str) -> None:
+    equal = item.operator == "Equal"
+    _require(item.key is not UNSET or not equal, f"{path}.operator", "without key, operator must be Exists")
+    _require(item.value is UNSET or equal, f"{path}.value", "goes with operator: Equal only")
+    _require(
+        item.toleration_seconds is UNSET or item.effect == "NoExecute",
+        f"{path}.tolerationSeconds",
+        "goes with effect: NoExecute only",
+    )
+
+
+def _require(holds: bool, path: str, message: str) -> None:
+    if not holds:
+        raise InvalidObject(path, message)
+
+
+def _unique(items: Iterable[str], path: str) -> None:
+    seen = list(items)
+    _require(len(set(seen)) == len(seen), path, "must not name anything twice")
+
+
+def _embedded_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
+    """One sentence for each field that is accepted and does not act in embedded mode yet."""
+    said = []
+    if spec.admission.mode is AdmissionMode.OBSERVE:
+        said.append("spec.admission.mode Observe does not act here yet: predicted misses are acted upon.")
+    if spec.memory_enforcement == "Observe":
+        said.append("spec.memoryEnforcement acts on Kubernetes only: here nothing measures the memory of a device.")
+    if spec.prefetch != Prefetch():
+        said.append("spec.prefetch acts on Kubernetes only: here replicas are processes of this machine.")
+    if spec.prices:
+        said.append("spec.prices does not act here yet: nothing here has a price.")
+    if spec.pools:
+        said.append("spec.pools acts on Kubernetes only: here there is one machine.")
+    if spec.namespaces:
+        said.append("spec.namespaces acts on Kubernetes only: here whoever may write the files is not bounded.")
+    return tuple(said)
