@@ -7,7 +7,7 @@ from stoker.errors import InvalidObject
 from stoker.model.device import Device, DeviceKind
 from stoker.model.fitting import fits_any
 from stoker.model.function import EnvVar, Function, GpuOption, Measure, OnMiss, Priority, Probe, Sharing, Variant
-from stoker.wire.crd import decode_function, decode_policy
+from stoker.wire.crd import decode_function
 
 pytestmark = pytest.mark.unit
 
@@ -119,13 +119,6 @@ def test_what_is_wrong_is_named_with_its_path(spec: dict[str, Any], path: str, w
     assert words in caught.value.message
 
 
-def test_a_policy_is_its_queueing() -> None:
-    document = {"apiVersion": "stoker.dev/v1alpha1", "kind": "GpuPolicy", "metadata": {"name": "default"}, "spec": {}}
-    assert decode_policy(document).queueing == "least-slack"
-    with pytest.raises(InvalidObject, match=r"spec\.queueing"):
-        decode_policy(document | {"spec": {"queueing": "lifo"}})
-
-
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
@@ -142,11 +135,10 @@ def test_a_policy_is_its_queueing() -> None:
         ({"gpu": {"memory": "1Gi", "resourceName": "nvidia.com/gpu"}}, "gpu.resourceName"),
         ({"artifacts": [{"claim": "c", "mountPath": "/m"}]}, "artifacts"),
         ({"access": {"visibility": "Public"}}, "access"),
-        ({"access": {"hostnames": ["a.example"]}}, "access"),
+        ({"access": {"visibility": "Public", "hostnames": ["a.example"]}}, "access"),
         ({"slo": {"latency": "1s", "maxCostPerHour": 1}}, "slo.maxCost"),
         ({"rollout": {"canaryPercent": 5}}, "rollout.canaryPercent"),
         ({"scaling": {"keepAlive": {"policy": "SkiRental"}}}, "scaling.keepAlive.policy"),
-        ({"scaling": {"preWarm": {"policy": "Histogram"}}}, "scaling.preWarm"),
         ({"fairShare": 2}, "fairShare"),
         ({"priority": "Batch"}, "priority"),
     ],
