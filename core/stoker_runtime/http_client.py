@@ -108,6 +108,17 @@ class HttpPool:
                 return
             await asyncio.sleep(0)
 
+    def retire(self) -> None:
+        """The peer is no longer to be used: exchanges under way go on to their end, and nothing new begins."""
+        self._closed = True
+        while self._idle:
+            self._idle.popleft().close()
+
+    @property
+    def open(self) -> int:
+        """How many connections there are, used and idle ones."""
+        return len(self._all)
+
     @property
     def idle(self) -> int:
         """How many connections wait for use."""

@@ -29,12 +29,16 @@ class Internal:
         metrics: Callable[[], bytes],
         unready: Callable[[], str | None],
         routes: Mapping[str, JsonRoute] | None = None,
+        refresh: Callable[[], None] | None = None,
     ) -> None:
-        """`unready` says in one sentence why no request should be sent here now; None means ready."""
+        """`unready` says in one sentence why no request should be sent here now; None means ready. `refresh` is called
+        on the loop before `metrics`, which is not, to set what nobody sets when it changes.
+        """
         self.port = 0
         self._metrics = metrics
         self._unready = unready
         self._routes = dict(routes or {})
+        self._refresh = refresh
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str = "127.0.0.1", port: int = 0, ssl: SSLContext | None = None) -> None:
@@ -64,6 +68,12 @@ class Internal:
             await runner.cleanup()
 
     async def _on_metrics(self, _: web.Request) -> web.Response:
+        if self._refresh is not None:
+            try:
+                self._refresh()
+            except Exception:
+                # The others are still true, and missing ones are noticed.
+                log.exception("metrics_not_refreshed")
         # Thousands of series take tens of milliseconds to write out: not on the loop that serves the requests.
         body = await asyncio.to_thread(self._metrics)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})

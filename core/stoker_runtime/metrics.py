@@ -36,13 +36,12 @@ class PrometheusSink:
         """`process` adds CPU, memory and open files of this process (stoker_process_*)."""
         self.registry = CollectorRegistry()
         self._max_series = max_series
-        self._families: dict[str, Any] = {spec.name: _family(spec, self.registry) for spec in CATALOGUE}
+        self._families: dict[str, Any] = {}
+        """Those that something was counted of. A process shows nothing else: a `stoker_kubelet_up 0` of a gateway, which
+        knows no kubelet, would be an alarm."""
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
-        self._series: dict[str, int] = dict.fromkeys(self._families, 0)
+        self._series: dict[str, int] = dict.fromkeys((spec.name for spec in CATALOGUE), 0)
         self._warned: set[str] = set()
-        for spec in CATALOGUE:
-            if not spec.labels:
-                self._children[spec.name, ()] = self._families[spec.name]
         if process:
             ProcessCollector(namespace="stoker", registry=self.registry)
 
@@ -84,11 +83,18 @@ class PrometheusSink:
                 self._warned.add(spec.name)
                 log.warning("metric_series_bounded", metric=spec.name, max_series=self._max_series)
             # Not kept under `labels`: what exceeds the bound must not grow this cache either.
-            return self._families[spec.name].labels(*(OTHER for _ in labels))
-        child = self._families[spec.name].labels(*labels)
+            return self._family(spec).labels(*(OTHER for _ in labels))
+        family = self._family(spec)
+        child = family.labels(*labels) if spec.labels else family
         self._children[spec.name, labels] = child
         self._series[spec.name] += 1
         return child
+
+    def _family(self, spec: MetricSpec) -> Any:
+        family = self._families.get(spec.name)
+        if family is None:
+            family = self._families[spec.name] = _family(spec, self.registry)
+        return family
 
 
 def _family(spec: MetricSpec, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
