@@ -6,6 +6,7 @@ how long each part took. Only bytes are made here; nothing is decided or sent.
 
 import re
 import time
+from http import HTTPStatus
 
 import msgspec
 from msgspec import Struct
@@ -119,6 +120,8 @@ def problem_answer(visit: Visit, outcome: Outcome, refusal: Refusal, *, close: b
     if refusal.retry_after_ms is not None:
         seconds = -(-refusal.retry_after_ms // 1000)
         retry = b"retry-after: %d\r\nstoker-retry-after-ms: %d\r\n" % (seconds, refusal.retry_after_ms)
+    if refusal.status == HTTPStatus.UNAUTHORIZED:
+        retry = b'www-authenticate: Bearer realm="stoker"\r\n'
     head = b"HTTP/1.1 %d %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n%b%b%b\r\n" % (
         refusal.status,
         PHRASES.get(refusal.status, b"Refused"),

@@ -1,12 +1,13 @@
 """The way in: who may come in, for how long, and what is left behind when they go.
 
-Composes the parts of this package around one listener. Order of judgement: well-formed, known function, valid
-wishes, then the function's queue bounds, all before the body is looked at; after that stoker_gateway.serving.
+Composes the parts of this package around one listener. Order of judgement: well-formed, known function, permitted
+caller, valid wishes, then the function's queue bounds, all before the body is looked at and, as far as they refuse a
+caller, before anything is woken; after that stoker_gateway.serving.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from ssl import SSLContext
 
 import structlog
@@ -17,6 +18,8 @@ from stoker.metrics import MetricsSink
 from stoker.model.demand import Demand
 from stoker.model.function import Function, Variant
 from stoker.reasons import Reason
+from stoker_gateway.access import Denied, Prover, open_to_all, refusal_of, unproven
+from stoker_gateway.agent_link import AgentDial
 from stoker_gateway.config import AgentAddress, GatewaySettings
 from stoker_gateway.hangups import HangupWatch
 from stoker_gateway.hold import HoldRoom, release
@@ -31,6 +34,9 @@ from stoker_gateway.visit import FunctionState, Visit
 
 LAST_TURNS = 8
 """Turns of the loop after the listener has closed: reading, parsing and answering takes four."""
+WAKE_MEMORY_US = 600_000_000
+"""How long a wake is told at least; a function that is kept warm for longer after a request has its told for longer.
+So a control plane that was away for a while misses none."""
 
 log = structlog.get_logger(__name__)
 
@@ -46,14 +52,27 @@ class Gateway:
         settings: GatewaySettings,
         on_record: Callable[[RequestRecord], None],
         why_waiting: Callable[[str], str],
+        prover: Prover | None = None,
+        by_path: Callable[[str], bool] | None = None,
     ) -> None:
-        """`why_waiting` says in words what a function (by key) is waiting for; asked when a held request expires."""
+        """`why_waiting` says in words what a function (by key) is waiting for; asked when a held request expires.
+
+        `prover` finds out who calls functions that are not open to all; None: everybody may call everything here.
+        `by_path` as for the RoutingTable.
+        """
         self._clock_us = clock_us
         self._settings = settings
         self._why_waiting = why_waiting
+        self._prover = prover
+        self._by_path = by_path
         self._on_demand: Callable[[], None] = _nobody
+        self._on_load: Callable[[], None] = _nobody
         self._states: dict[str, FunctionState] = {}
-        self._table = RoutingTable((), settings.cluster_domain)
+        self._called: dict[str, FunctionState] = {}
+        """Those of which there is demand to tell; a few of very many, so that telling it is cheap."""
+        self._gateways = 1
+        self._hostnames: dict[str, str] = {}
+        self._table = RoutingTable((), settings.cluster_domain, by_path=by_path)
         self._live: set[Visit] = set()
         self._view = LoadView(self._on_frame, clock_us)
         self._room = HoldRoom(settings, metrics, self._demand_changed)
@@ -75,10 +94,18 @@ class Gateway:
         self.port = 0
 
     async def start(
-        self, host: str, port: int, agents: Sequence[AgentAddress], agent_ssl: SSLContext | None = None
+        self,
+        host: str,
+        port: int,
+        agents: Collection[AgentAddress],
+        agent_ssl: SSLContext | None = None,
+        agent_name: str | None = None,
     ) -> None:
-        """Listen, and follow the agents. Port 0 takes a free one; `port` says which."""
-        self._view.start(agents, agent_ssl, self._settings.agent_idle_connections)
+        """Listen, and follow the agents (their certificates must be for `agent_name`). Port 0 takes a free one;
+        `port` says which.
+        """
+        self._view.start(AgentDial(agent_ssl, agent_name, self._settings.agent_idle_connections))
+        self._view.set_agents(agents)
         self._server = PublicServer(self._handle, self._malformed, self._settings)
         try:
             self._listener = await asyncio.get_running_loop().create_server(
@@ -118,8 +145,20 @@ class Gateway:
         self._hangups.stop()
         await self._view.stop()
 
-    def set_functions(self, functions: Mapping[str, Function]) -> None:
-        """These are the functions from now on. Held requests of a removed one get 404, running ones finish."""
+    def set_agents(self, agents: Collection[AgentAddress]) -> None:
+        """These are the agents from now on. What runs at one that went may finish there. Not before start()."""
+        self._view.set_agents(agents)
+
+    def set_gateways(self, count: int) -> None:
+        """So many gateways are ready, this one included: each lets in its share of every function's queue."""
+        self._gateways = max(1, count)
+
+    def set_functions(self, functions: Mapping[str, Function], hostnames: Mapping[str, str] | None = None) -> None:
+        """These are the functions from now on, and whose the own hostnames are (function keys by name). Held requests
+        of a removed function get 404, running ones finish.
+        """
+        names = dict(hostnames or {})
+        rerouted = functions.keys() != self._states.keys() or names != self._hostnames
         for key, function in functions.items():
             state = self._states.get(key)
             if state is None:
@@ -128,10 +167,13 @@ class Gateway:
             state.function = function
         for key in self._states.keys() - functions.keys():
             state = self._states.pop(key)
+            self._called.pop(key, None)
             state.deleted = True
             for variant in (state.gpu, state.cpu):
                 release(variant, found=False)
-        self._table = RoutingTable(functions, self._settings.cluster_domain)
+        if rerouted:
+            self._hostnames = names
+            self._table = RoutingTable(functions, self._settings.cluster_domain, hostnames=names, by_path=self._by_path)
 
     def set_unplaceable(self, unplaceable: Mapping[str, Mapping[Variant, str]]) -> None:
         """By function key and variant: why no device of the platform could ever hold it. Such requests are refused
@@ -144,40 +186,67 @@ class Gateway:
         """Whether an agent accepts requests, by its load stream."""
         return self._view.unusable_for_us() == 0
 
+    @property
+    def settled(self) -> bool:
+        """Whether every agent has spoken, or has been silent for so long that it is not worth waiting for."""
+        return self._view.settled
+
+    @property
+    def live(self) -> Collection[str]:
+        """Keys of the functions that have requests under way, deleted ones too."""
+        return {visit.state.key for visit in self._live if visit.state is not None}
+
     def demand(self) -> Demand:
-        """Who waits and runs now, and who woke what. Functions that nobody ever called are left out."""
+        """Who waits and runs now, and who woke what. Functions that nobody called for long are left out."""
         demand: Demand = {}
-        for key, state in self._states.items():
+        now_us = self._clock_us()
+        for key, state in tuple(self._called.items()):
+            memory_us = max(WAKE_MEMORY_US, state.function.spec.scaling.keep_alive_ttl_us + WAKE_MEMORY_US // 10)
             wanted = {
                 variant.variant: variant.demand()
                 for variant in (state.gpu, state.cpu)
-                if variant.in_system or variant.last_wake_us is not None
+                if variant.in_system or variant.woken_since(now_us - memory_us)
             }
             if wanted:
                 demand[key] = wanted
+            else:
+                del self._called[key]
         return demand
 
-    def on_demand(self, callback: Callable[[], None]) -> None:
-        """Called on every wake and whenever somebody is held or let go: cheap, and coalesced by whoever is called."""
+    def on_demand(self, callback: Callable[[], None], load: Callable[[], None] | None = None) -> None:
+        """`callback` is called on every wake and whenever somebody is held or let go, `load` (or else `callback`) when
+        a request comes for a function that is warm: cheap, and coalesced by whoever is called.
+        """
         self._on_demand = callback
+        self._on_load = load or callback
 
     async def _handle(self, inbound: Inbound) -> Reply:
         now_us = self._clock_us()
         screened = screen(inbound.message, self._settings.max_head_bytes)
         visit = Visit(inbound, screened, now_us)
-        refused = self._let_in(visit, screened, now_us)
+        refused = self._direct(visit, screened, now_us)
+        state = visit.state
+        proving = self._prover is not None and state is not None and not open_to_all(state.function)
+        if refused is None and not proving:
+            refused = self._let_in(visit, screened, now_us)
         if refused is not None:
             self._books.close(visit)
             return refused
-        state = visit.state
         assert state is not None
         loop = asyncio.get_running_loop()
         visit.task = asyncio.current_task()
-        visit.enter(state)
         self._live.add(visit)
-        self._on_demand()
         timer = loop.call_later((visit.timeout_at_us - now_us) / 1e6, visit.end, Reason.TIMEOUT)
         try:
+            if proving:
+                denied = await self._judge(state.function, screened.token)
+                if denied is not None:
+                    return self._replies.refuse(visit, denied.reason, denied.detail)
+                refused = self._let_in(visit, screened, now_us)
+                if refused is not None:
+                    return refused
+            visit.enter(state)
+            (self._on_load if state.primary.warm else self._on_demand)()
             return await self._serving.serve(visit, state)
         except asyncio.CancelledError:
             if visit.cut is None or inbound.transport is None:
@@ -206,8 +275,16 @@ class Gateway:
             if self._emptied is not None and not self._live:
                 self._emptied.set()
 
-    def _let_in(self, visit: Visit, screened: Screened, now_us: int) -> Reply | None:
-        """Judge what can be judged before the body; a Reply if it stays outside."""
+    async def _judge(self, function: Function, token: bytes) -> Denied | None:
+        """Whether the caller may call the function."""
+        if not token:
+            return unproven(function)
+        assert self._prover is not None
+        caller = await self._prover.caller(token)
+        return caller if isinstance(caller, Denied) else refusal_of(function, caller)
+
+    def _direct(self, visit: Visit, screened: Screened, now_us: int) -> Reply | None:
+        """Find the function that it is for; a Reply if there is none or nobody may come in now."""
         refuse = self._replies.refuse
         if screened.refusal is not None:
             return refuse(visit, *screened.refusal, close=True)
@@ -219,24 +296,34 @@ class Gateway:
         if isinstance(route, NoRoute):
             return refuse(visit, route.reason, route.detail)
         state = visit.state = self._states[route.key]
+        visit.target = route.target
+        timeout_us = state.function.spec.timeout_us
+        if screened.deadline_ms is not None:
+            timeout_us = min(timeout_us, screened.deadline_ms * 1000)
+        visit.timeout_at_us = now_us + timeout_us
+        return None
+
+    def _let_in(self, visit: Visit, screened: Screened, now_us: int) -> Reply | None:
+        """Judge the rest of what can be judged before the body; a Reply if it stays outside."""
+        refuse = self._replies.refuse
+        state = visit.state
+        assert state is not None
+        if state.deleted:
+            return refuse(visit, Reason.FUNCTION_NOT_FOUND, f"The function {state.key} was deleted.")
         function = state.function
         spec = function.spec
-        visit.target = route.target
         latency_us = function.objective_us(screened.slo_class)
         if latency_us is None:
             known = ", ".join(sorted(spec.slo.classes)) or "none"
             return refuse(visit, Reason.UNKNOWN_CLASS, f"The function has no class of that name; it has: {known}.")
         visit.latency_us = visit.objective_us = latency_us
-        timeout_us = spec.timeout_us
-        if screened.deadline_ms is not None:
-            timeout_us = min(timeout_us, screened.deadline_ms * 1000)
-        visit.timeout_at_us = now_us + timeout_us
-        visit.objective_at_us = now_us + min(timeout_us, latency_us)
+        visit.objective_at_us = min(visit.timeout_at_us, now_us + latency_us)
         primary = state.primary
-        visit.wakes = function.wakes(route.target.partition("?")[0])
+        visit.wakes = function.wakes(visit.target.partition("?")[0])
         if visit.wakes:
             primary.last_wake_us = now_us
-        if state.full(visit.body_bytes):
+            self._called[state.key] = state
+        if state.full(visit.body_bytes, self._gateways):
             if visit.wakes:
                 self._on_demand()
             return refuse(visit, Reason.QUEUE_FULL, f"The queue of {state.key} is full (spec.queue).")

@@ -1,16 +1,16 @@
 """What all agents together can do now: which variants are warm where, and what one more request would meet.
 
 A view of the load streams and nothing else: it may be a moment old, so it may cost a request a detour (the agent
-says NoReplica), never a wrong answer.
+says NoReplica), never a wrong answer. The agents may come and go: one that went gets nothing new, and what runs there
+already ends there.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from ssl import SSLContext
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from stoker.admission import Forecast
 from stoker.model.function import Variant
-from stoker_gateway.agent_link import AgentLink
+from stoker_gateway.agent_link import AgentDial, AgentLink
 from stoker_gateway.config import AgentAddress
 
 
@@ -21,18 +21,45 @@ class LoadView:
         self._on_frame = on_frame
         self._clock_us = clock_us
         self._links: list[AgentLink] = []
+        self._retired: set[AgentLink] = set()
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._dial: AgentDial | None = None
         self._unplaceable: Mapping[str, Mapping[Variant, str]] = {}
         self._unusable_since_us: int | None = clock_us()
 
-    def start(self, agents: Sequence[AgentAddress], ssl: SSLContext | None, max_idle: int) -> None:
-        """Follow the agents until stop()."""
-        self._links = [AgentLink(a, ssl=ssl, max_idle=max_idle, on_frame=self._heard) for a in agents]
-        for link in self._links:
+    def start(self, dial: AgentDial) -> None:
+        """From now on agents can be followed, until stop()."""
+        self._dial = dial
+
+    def set_agents(self, agents: Collection[AgentAddress]) -> None:
+        """These are the agents from now on. One whose address changed is another one."""
+        assert self._dial is not None
+        wanted = dict.fromkeys(agents)
+        kept = {link.address: link for link in self._links if link.address in wanted}
+        gone = [link for link in self._links if link.address not in wanted]
+        added = [AgentLink(address, self._dial, self._heard) for address in wanted if address not in kept]
+        self._links = [*kept.values(), *added]
+        for link in added:
             link.start()
+        changed: set[str] = set()
+        self._retired = {link for link in self._retired if link.pool.open}
+        for link in gone:
+            changed.update(link.functions)
+            self._retired.add(link)
+            task = asyncio.get_running_loop().create_task(link.retire(), name=f"retire {link.address.host}")
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+        if gone:
+            self._heard(changed)
 
     async def stop(self) -> None:
         """Hang up on all agents."""
-        await asyncio.gather(*(link.stop() for link in self._links))
+        await asyncio.gather(*self._retiring, *(link.stop() for link in (*self._links, *self._retired)))
+
+    @property
+    def settled(self) -> bool:
+        """Whether every agent has spoken, or has had its time to."""
+        return all(link.heard for link in self._links)
 
     def set_unplaceable(self, unplaceable: Mapping[str, Mapping[Variant, str]]) -> None:
         """Which variants no device could ever hold, and why in words."""

@@ -1,12 +1,12 @@
 """Which function a request is for: by its Host, else by its path. Knows names only, no state.
 
-`FUNCTION.NAMESPACE[.svc[.CLUSTER_DOMAIN]]` as Host means the whole path is the function's. Every other host (an
-address, localhost, the gateway's own names) is routed by the path `/NAMESPACE/FUNCTION/...`, whose prefix is
-stripped. Names are compared as they were sent: no decoding, no dot segments, so nothing is routed by one reading and
-served by another.
+`FUNCTION.NAMESPACE[.svc[.CLUSTER_DOMAIN]]` as Host, or one of its own hostnames, means the whole path is the
+function's. Every other host (an address, localhost, the gateway's own names) is routed by the path
+`/NAMESPACE/FUNCTION/...`, whose prefix is stripped. Names are compared as they were sent: no decoding, no dot
+segments, so nothing is routed by one reading and served by another.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
 
@@ -28,10 +28,23 @@ class NoRoute(Struct, frozen=True):
 
 
 class RoutingTable:
-    """The names of all functions. Rebuilt when they change."""
+    """The names of all functions. Rebuilt when they change.
 
-    def __init__(self, keys: Iterable[str] = (), cluster_domain: str = "cluster.local") -> None:
+    `hostnames` are own hostnames by function key; `by_path` says of any other host whether it is one of the gateway's,
+    so that a stranger's (whose hostname was taken away, say) opens no way to every function.
+    """
+
+    def __init__(
+        self,
+        keys: Iterable[str] = (),
+        cluster_domain: str = "cluster.local",
+        *,
+        hostnames: Mapping[str, str] | None = None,
+        by_path: Callable[[str], bool] | None = None,
+    ) -> None:
         self._keys = frozenset(keys)
+        self._own = {name: key for name, key in (hostnames or {}).items() if key in self._keys}
+        self._is_ours = by_path
         self._suffixes = (f".svc.{cluster_domain}", ".svc")
         self._full_suffix = self._suffixes[0]
         self._namespaces_of: dict[str, list[str]] = {}
@@ -49,11 +62,13 @@ class RoutingTable:
             if host.endswith(suffix):
                 service = host.removesuffix(suffix)
                 break
-        key = self._by_host.get(service)
+        key = self._by_host.get(service) or self._own.get(host)
         if key is not None:
             return Route(key, target)
         if service != "localhost" and service in self._namespaces_of:
             return NoRoute(Reason.MISDIRECTED, self._full_names(service, target))
+        if self._is_ours is not None and not self._is_ours(host):
+            return NoRoute(Reason.FUNCTION_NOT_FOUND, f"No function has the hostname {host!r}.")
         # By path even where the host ends in .svc: the gateway's own service name does, and it is not known here.
         route = self._by_path(target)
         if isinstance(route, NoRoute) and service is not host:

@@ -17,6 +17,7 @@ from stoker_runtime.http_head import HOP_BY_HOP, named_by_connection
 _HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 _TARGET = re.compile(r"/[\x21-\x7e]*")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_BEARER = re.compile(rb"[Bb]earer ([\x21-\x7e]{1,8192})")
 _DEADLINE_MS = re.compile(rb"[0-9]{1,9}")
 
 _PASS, _DROP, _READ, _REFUSE = range(4)
@@ -36,6 +37,7 @@ _KNOWN: dict[bytes, int] = {
     b"stoker-deadline-ms": _READ,
     b"stoker-class": _READ,
     b"stoker-request-id": _READ,
+    b"stoker-authorization": _READ,
     b"x-forwarded-proto": _DROP,
     b"x-forwarded-host": _DROP,
     b"forwarded": _DROP,
@@ -58,6 +60,7 @@ class Screened:
         "refusal",
         "request_id",
         "slo_class",
+        "token",
     )
 
     def __init__(self) -> None:
@@ -74,6 +77,8 @@ class Screened:
         """Only one that is fit for headers and logs; empty otherwise."""
         self.deadline_ms: int | None = None
         self.slo_class: str | None = None
+        self.token = b""
+        """By which the caller proves who it is; empty: it did not say. Never goes on to a function or into a log."""
 
 
 def screen(message: RawRequestMessage, max_head_bytes: int) -> Screened:
@@ -184,6 +189,12 @@ def _read_wishes(screened: Screened, seen: dict[bytes, bytes], named: Iterable[b
         if not _DEADLINE_MS.fullmatch(deadline) or int(deadline) == 0:
             raise _Refused("Stoker-Deadline-Ms must be a whole number of milliseconds from 1 to 999999999.")
         screened.deadline_ms = int(deadline)
+    shown = seen.get(b"stoker-authorization")
+    if shown is not None:
+        bearer = _BEARER.fullmatch(shown)
+        if bearer is None:
+            raise _Refused("Stoker-Authorization must be: Bearer TOKEN.")
+        screened.token = bearer[1]
     slo_class = seen.get(b"stoker-class")
     if slo_class is not None:
         screened.slo_class = slo_class.decode("latin-1")

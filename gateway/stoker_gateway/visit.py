@@ -31,6 +31,10 @@ class VariantState:
         self.lines = f"{H_FUNCTION}: {key}\r\n{H_VARIANT}: {variant}\r\n".encode()
         """Header lines for an agent."""
 
+    def woken_since(self, then_us: int) -> bool:
+        """Whether somebody wanted it warm since then."""
+        return self.last_wake_us is not None and self.last_wake_us >= then_us
+
     def demand(self) -> VariantDemand:
         """A snapshot for the control plane."""
         return VariantDemand(
@@ -66,10 +70,14 @@ class FunctionState:
         """The state of one variant."""
         return self.gpu if variant is Variant.GPU else self.cpu
 
-    def full(self, body_bytes: int) -> bool:
-        """Whether one more request would exceed the function's queue."""
+    def full(self, body_bytes: int, gateways: int) -> bool:
+        """Whether one more request would exceed this gateway's share, rounded up, of the function's queue."""
         queue = self.function.spec.queue
-        return self.undispatched >= queue.max_requests or self.undispatched_bytes + body_bytes > queue.max_bytes
+        if self.undispatched >= -(-queue.max_requests // gateways):
+            return True
+        # A body that the whole queue could take is not refused because it is larger than a share of it.
+        share_bytes = -(-queue.max_bytes // gateways) if self.undispatched else queue.max_bytes
+        return self.undispatched_bytes + body_bytes > share_bytes
 
 
 class Visit:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from ssl import SSLContext
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from stoker.model.function import (
 )
 from stoker.reasons import HTTP_STATUS, Reason
 from stoker.wire.agent import LoadFrame, Refusal, VariantLoad
+from stoker_gateway.access import Prover
 from stoker_gateway.config import AgentAddress, GatewaySettings
 from stoker_gateway.gateway import Gateway
 
@@ -146,8 +148,8 @@ class FakeAgent:
         self._server: asyncio.Server | None = None
         self._arrived = asyncio.Event()
 
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+    async def start(self, host: str = "127.0.0.1", ssl: SSLContext | None = None) -> None:
+        self._server = await asyncio.start_server(self._serve, host, self.port, ssl=ssl)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -308,7 +310,14 @@ class Client:
 class GatewayUnderTest:
     """A Gateway before one FakeAgent (or more), with the figures that it would give to its composer."""
 
-    def __init__(self, *functions: Function, agents: int = 1, **settings: Any) -> None:
+    def __init__(
+        self,
+        *functions: Function,
+        agents: int = 1,
+        prover: Prover | None = None,
+        by_path: Callable[[str], bool] | None = None,
+        **settings: Any,
+    ) -> None:
         self.agents = [FakeAgent() for _ in range(agents)]
         self.agent = self.agents[0]
         self.metrics = CountingSink()
@@ -320,6 +329,8 @@ class GatewayUnderTest:
             settings=GatewaySettings(**{"hangup_poll_s": 0.05, "lingering_s": 0.1} | settings),
             on_record=self.records.append,
             why_waiting=lambda key: f"{key} waits for a GPU.",
+            prover=prover,
+            by_path=by_path,
         )
         self.functions = {f.key: f for f in functions}
         self.clients: list[Client] = []
@@ -360,10 +371,16 @@ class GatewayUnderTest:
         return client
 
     async def call(
-        self, target: str = "/ns/f/", *, method: str = "GET", headers: str = "", body: bytes | None = None
+        self,
+        target: str = "/ns/f/",
+        *,
+        method: str = "GET",
+        headers: str = "",
+        body: bytes | None = None,
+        host: str = "127.0.0.1",
     ) -> Answer:
         client = await self.client()
-        await client.send(request(target, method=method, headers=headers, body=body))
+        await client.send(request(target, method=method, headers=headers, body=body, host=host))
         return await client.answer(bodiless=method == "HEAD")
 
     async def ended(self, count: int = 1) -> RequestRecord:

@@ -371,7 +371,7 @@ async def test_an_agent_that_stops_accepting_gets_no_new_requests(start: Start) 
 async def test_a_lost_load_stream_holds_requests_until_it_is_back(start: Start) -> None:
     g = await start()
     link = g.gateway._view._links[0]
-    link._stale_s = 0.05
+    link._stream._stale_s = 0.05
     g.agent.heartbeat()
     await asyncio.sleep(0.01)
     g.agent.accepts = False
@@ -380,7 +380,7 @@ async def test_a_lost_load_stream_holds_requests_until_it_is_back(start: Start) 
     assert g.gateway._view.warm("ns/f", Variant.GPU) == 0
     calling = asyncio.create_task(g.call())
     await g.until(lambda: len(g.gateway._live) == 1)
-    link._stale_s = 3.0
+    link._stream._stale_s = 3.0
     g.agent.accepts = True
     assert (await calling).status == 200
 
@@ -388,7 +388,7 @@ async def test_a_lost_load_stream_holds_requests_until_it_is_back(start: Start) 
 async def test_without_any_agent_for_long_new_requests_are_told_so(start: Start) -> None:
     g = await start(warm=False, control_plane_grace_s=0.02)
     link = g.gateway._view._links[0]
-    link._stale_s = 0.02
+    link._stream._stale_s = 0.02
     g.agent.heartbeat()
     g.agent.accepts = False
     await g.until(lambda: not link.usable)

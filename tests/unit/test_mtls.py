@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stoker_runtime.mtls import Authority, make_authority
+from stoker_runtime.mtls import Authority, fill, make_authority
 
 pytestmark = pytest.mark.unit
 
@@ -87,7 +87,7 @@ async def test_a_client_refuses_a_server_of_another_authority(port: int) -> None
 
 async def test_a_server_credential_is_no_client_credential(port: int) -> None:
     context = stranger(OURS)
-    OURS._filled(context, OURS.server)
+    fill(context, OURS.root, OURS.server)
     assert await answer_or_nothing(port, context) == b""
 
 

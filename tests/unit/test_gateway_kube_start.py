@@ -1,0 +1,72 @@
+"""A gateway that cannot know what it would serve does not begin."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from gateway_fake_agent import clock_us
+from scripted_api import ScriptedApi, failing
+
+from stoker_gateway.config import GatewaySettings
+from stoker_gateway.kubernetes import cluster_gateway
+from stoker_gateway.kubernetes.cluster_gateway import ClusterGateway, KindMissing, Parts
+from stoker_gateway.kubernetes.settings import ClusterGatewaySettings
+from stoker_runtime.cluster_settings import ClusterSettings
+from stoker_runtime.event_loop import unless
+from stoker_runtime.kube.client import KubeClient
+from stoker_runtime.settings import BadSetting, ProcessSettings
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ScriptedApi]:
+    async with ScriptedApi() as scripted:
+        yield scripted
+
+
+def platform_on(kube: KubeClient) -> ClusterGateway:
+    parts = Parts(
+        process=ProcessSettings(),
+        place=ClusterSettings(namespace="stoker-system", pod_name="gateway-1", pod_ip="127.0.0.1"),
+        cluster=ClusterGatewaySettings(public_port=0, control_port=0, internal_port=0),
+        gateway=GatewaySettings(),
+    )
+    return ClusterGateway(kube, parts, clock_us)
+
+
+async def test_a_missing_kind_ends_the_start_with_one_sentence(
+    api: ScriptedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_gateway, "KIND_PATIENCE_S", 0.05)
+    async with KubeClient(api.config) as kube:
+        platform = platform_on(kube)
+        with pytest.raises(KindMissing, match=r"knows no gpu\w+ of stoker.dev/v1alpha1: install their CRD"):
+            await platform.start()
+        assert "install their CRD" in (platform.unready() or "")
+        await platform.stop()
+        assert platform.unready() == "The gateway is shutting down: it finishes what it accepted."
+
+
+async def test_a_gateway_that_may_not_list_waits_says_so_and_can_be_ended(api: ScriptedApi) -> None:
+    for plural in ("gpufunctions", "gpupolicies", "functionnodes"):
+        api.script(f"GET /apis/stoker.dev/v1alpha1/{plural}", failing(403, "Forbidden", "no rights"))
+    async with KubeClient(api.config) as kube:
+        platform = platform_on(kube)
+        ended = asyncio.Event()
+        starting = asyncio.create_task(unless(ended, platform.start()))
+        while "no rights" not in (platform.unready() or ""):
+            await asyncio.sleep(0.01)
+        ended.set()
+        assert await starting is None
+        await platform.stop()
+
+
+def test_the_place_in_the_cluster_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "pod-a")
+    place = ClusterSettings(pod_ip="10.0.0.1")
+    assert place.pod == "pod-a"
+    assert ClusterSettings(pod_name="pod-b").pod == "pod-b"
+    place.need("pod_ip")
+    with pytest.raises(BadSetting, match="STOKER_NODE_NAME is not set"):
+        place.need("pod_ip", "node_name")
