@@ -5,15 +5,18 @@ The probes (stoker_node.nvml, stoker_node.simulated, the CPU here) know no repli
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Protocol
 
 import msgspec
+from msgspec import Struct
 
 from stoker.errors import StokerError
 from stoker.model.device import Device, DeviceKind
+from stoker.model.gpu_fault import Fault, FaultCode
 
 CPU_DEVICE_ID = "cpu"
 
@@ -30,6 +33,39 @@ class DeviceProbe(Protocol):
 
     def close(self) -> None:
         """Give back what the probe holds; calling it twice is harmless."""
+
+
+class GpuReading(Struct, frozen=True):
+    """How a GPU fares at this moment."""
+
+    device_id: str
+    total_mib: int
+    used_mib: int
+    """By all processes, measured. It lags behind allocations."""
+    utilisation_percent: int | None
+    """None where the driver does not tell (MIG)."""
+
+
+class GpuProcess(Struct, frozen=True):
+    """One process that holds memory of a GPU."""
+
+    pid: int
+    """The host's, whatever namespace the agent is in."""
+    used_mib: int | None
+    """None where the driver does not tell."""
+
+
+class GpuTelemetry(Protocol):
+    """Fast facts of the GPUs that list() found. Calls may block, like those of DeviceProbe."""
+
+    def readings(self) -> tuple[GpuReading, ...]:
+        """Memory and utilisation of every GPU that answers, by id. Cheap: ten times a second is fine."""
+
+    def processes(self, device_id: str) -> tuple[GpuProcess, ...] | None:
+        """Who holds memory of the GPU, by pid; None when it cannot be told.
+
+        Slow (milliseconds under a global lock of the driver): only when the memory jumped.
+        """
 
 
 def cpu_device(*, cores: int | None = None, memory_mib: int | None = None) -> Device:
@@ -84,6 +120,11 @@ class DeviceWatch:
         self._poll_s = poll_s
         self._stale_s = stale_s
         self._task: asyncio.Task[None] | None = None
+        self._poked = asyncio.Event()
+
+    def poke(self) -> None:
+        """Poll now (on the event loop): something was reported that may change a device's health."""
+        self._poked.set()
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="device-watch")
@@ -95,39 +136,48 @@ class DeviceWatch:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._poll_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._poked.wait(), self._poll_s)
+            self._poked.clear()
             poll = asyncio.wrap_future(_in_daemon_thread(self._probe.list))
             try:
                 done, _ = await asyncio.wait([poll], timeout=self._stale_s)
                 if not done:
-                    self._publish(self._all_unhealthy(f"the driver has not answered for {self._stale_s:g} s"))
+                    text = f"the driver has not answered for {self._stale_s:g} s"
+                    self._publish(self._all_unhealthy(Fault(FaultCode.STALE, text)))
                     await asyncio.wait([poll])
             finally:
                 poll.cancel()  # no effect but when this task is ended: nobody waits for the thread's answer then
             error = poll.exception()
             if isinstance(error, DevicesUnavailable):
-                self._publish(self._all_unhealthy(str(error)))
+                self._publish(self._all_unhealthy(Fault(FaultCode.DRIVER_ERROR, str(error))))
             elif error is not None:
-                self._publish(self._all_unhealthy(f"reading the devices failed: {error!r}"))
+                self._publish(
+                    self._all_unhealthy(Fault(FaultCode.DRIVER_ERROR, f"reading the devices failed: {error!r}"))
+                )
             else:
                 self._publish(self._merged(poll.result()))
 
     def _merged(self, found: tuple[Device, ...]) -> tuple[Device, ...]:
         by_id = {device.id: device for device in found}
         return tuple(
-            msgspec.structs.replace(known, healthy=now.healthy, reason=now.reason)
+            msgspec.structs.replace(known, healthy=now.healthy, reason=now.reason, fault=now.fault)
             if (now := by_id.get(known.id)) is not None
-            else msgspec.structs.replace(known, healthy=False, reason="the driver does not list it any more")
+            else _unhealthy(known, Fault(FaultCode.NOT_LISTED, "the driver does not list it any more"))
             for known in self._last
         )
 
-    def _all_unhealthy(self, reason: str) -> tuple[Device, ...]:
-        return tuple(msgspec.structs.replace(device, healthy=False, reason=reason) for device in self._last)
+    def _all_unhealthy(self, fault: Fault) -> tuple[Device, ...]:
+        return tuple(_unhealthy(device, fault) for device in self._last)
 
     def _publish(self, devices: tuple[Device, ...]) -> None:
         if devices != self._seen:
             self._seen = devices
             self._on_devices(devices)
+
+
+def _unhealthy(device: Device, fault: Fault) -> Device:
+    return msgspec.structs.replace(device, healthy=False, reason=fault.text, fault=fault.code)
 
 
 def _in_daemon_thread(call: Callable[[], tuple[Device, ...]]) -> concurrent.futures.Future[tuple[Device, ...]]:

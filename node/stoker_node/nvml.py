@@ -1,27 +1,28 @@
-"""NVIDIA GPUs by NVML (package nvidia-ml-py, module pynvml), behind DeviceProbe.
+"""NVIDIA GPUs by NVML (package nvidia-ml-py, module pynvml), behind DeviceProbe and GpuTelemetry.
 
 GPUs are known by UUID: NVML's order may change between boots and is not CUDA's. Errors are told apart: a field that
 a GPU or driver does not have is not asked again; a GPU that is lost is unhealthy and leaves the others alone; a
-driver that does not answer at all is DevicesUnavailable. Calls block: only DeviceWatch and start-up may call this.
+driver that does not answer at all is DevicesUnavailable. Calls block: only DeviceWatch, start-up and threads of
+their own may call this. Any of its methods may run in several threads at once.
 """
 
 import re
+import time
+from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
+import msgspec
 import pynvml
 
 from stoker.model.device import Device, DeviceKind
-from stoker_node.devices import DevicesUnavailable
+from stoker.model.gpu_fault import Fault, FaultCode
+from stoker_node.devices import DevicesUnavailable, GpuProcess, GpuReading
+from stoker_node.gpu_health import HealthGate, Signs
 
-_RECOVERY_ACTION_FIELD = 230
-_RECOVERY_ACTIONS = {
-    1: "the driver asks for a reset of the GPU",
-    2: "the driver asks for a reboot of the machine",
-    3: "the driver asks to drain the GPU's peer links",
-    4: "the driver asks to drain and reset the GPU",
-    5: "the driver asks to recover the GPU's fabric domain",
-}
+_RECOVERY_ACTION_FIELD = pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
 _NOT_THERE = (pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND, pynvml.NVML_ERROR_NO_DATA)
+_GONE = (pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED)
 _INIT_ADVICE = {
     pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "libnvidia-ml.so.1 is not on this machine: install the NVIDIA driver, or "
     "simulate GPUs with --gpus 1xA100-40GB",
@@ -34,18 +35,33 @@ _INIT_ADVICE = {
 }
 
 
+SIMULATED_DRIVER = "simulated"
+"""The version of a driver of no real GPUs (dev/gpus): what runs there is told to be simulated, as in embedded mode."""
+
+
+def _monotonic_us() -> int:
+    return time.monotonic_ns() // 1000
+
+
 class NvmlProbe:
     """One NVML session for the life of the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock_us: Callable[[], int] = _monotonic_us) -> None:
         """Raises DevicesUnavailable when there is no usable driver."""
         try:
             pynvml.nvmlInit()
         except pynvml.NVMLError as err:
             raise DevicesUnavailable(_init_message(err)) from err
         self._open = True
+        self._simulated = _driver_version() == SIMULATED_DRIVER
+        self._clock_us = clock_us
         self._absent: set[tuple[str, str]] = set()
         self._known: dict[int, Device] = {}
+        self._static: dict[str, Any] = {}
+        """UUID to name and slowdown temperature: what never changes is read once."""
+        self._handles: dict[str, Any] = {}
+        self._gate = HealthGate()
+        self._gate_lock = Lock()
 
     def list(self) -> tuple[Device, ...]:
         try:
@@ -54,6 +70,51 @@ class NvmlProbe:
             raise DevicesUnavailable(_init_message(err)) from err
         devices = (self._device(index) for index in range(count))
         return tuple(sorted((device for device in devices if device is not None), key=lambda device: device.id))
+
+    def readings(self) -> tuple[GpuReading, ...]:
+        found = []
+        for uuid, handle in sorted(self.handles().items()):
+            try:
+                total_mib, _, used_mib = self._memory_mib(handle, uuid)
+                rates = self._ask(
+                    uuid, "utilisation", lambda handle=handle: pynvml.nvmlDeviceGetUtilizationRates(handle)
+                )
+            except pynvml.NVMLError:
+                continue  # list() finds out what is wrong with it
+            percent = None if rates is None else int(rates.gpu)
+            found.append(GpuReading(uuid, total_mib=total_mib, used_mib=used_mib, utilisation_percent=percent))
+        return tuple(found)
+
+    def processes(self, device_id: str) -> tuple[GpuProcess, ...] | None:
+        handle = self._handles.get(device_id)
+        if handle is None:
+            return None
+        try:
+            found = self._running(device_id, handle)
+        except pynvml.NVMLError:
+            return None
+        if found is None:
+            return None
+        return tuple(
+            GpuProcess(int(one.pid), None if one.usedGpuMemory is None else int(one.usedGpuMemory) >> 20)
+            for one in sorted(found, key=lambda one: one.pid)
+        )
+
+    def _running(self, uuid: str, handle: Any) -> Any:
+        """By version: the call without one raises an error that is no NVMLError where the driver is older."""
+        found = self._ask(uuid, "processes_v3", lambda: pynvml.nvmlDeviceGetComputeRunningProcesses_v3(handle))
+        if found is None:
+            found = self._ask(uuid, "processes_v2", lambda: pynvml.nvmlDeviceGetComputeRunningProcesses_v2(handle))
+        return found
+
+    def handles(self) -> dict[str, Any]:
+        """UUID to NVML's handle of the GPUs that answered the last list()."""
+        return dict(self._handles)
+
+    def note_xid(self, device_id: str, xid: int) -> bool:
+        """Take an XID into account (stoker_node.gpu_events). Whether it takes the GPU out of service."""
+        with self._gate_lock:
+            return self._gate.note_xid(device_id, xid)
 
     def close(self) -> None:
         if self._open:
@@ -65,49 +126,67 @@ class NvmlProbe:
 
     def _device(self, index: int) -> Device | None:
         """One GPU; None for one that this process may not open or could never identify."""
+        known = self._known.get(index)
         try:
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
         except pynvml.NVMLError as err:
-            known = self._known.get(index)
             if known is None or err.value == pynvml.NVML_ERROR_NO_PERMISSION:
                 return None
-            return _unhealthy(known, _lost_message(err))
+            return self._failed(known, err)
         try:
-            total_mib, memory_mib = self._memory_mib(handle, uuid)
+            total_mib, memory_mib, _ = self._memory_mib(handle, uuid)
+            name, slowdown_c = self._facts(handle, uuid)
             device = Device(
                 id=uuid,
                 kind=DeviceKind.GPU,
-                product=product_of(_text(pynvml.nvmlDeviceGetName(handle)), total_mib),
+                product=product_of(name, total_mib),
                 memory_mib=memory_mib,
+                simulated=self._simulated,
             )
-            reason = self._fault(handle, uuid)
+            signs = self._signs(handle, uuid, slowdown_c)
         except pynvml.NVMLError as err:
-            known = self._known.get(index)
             unnamed = Device(id=uuid, kind=DeviceKind.GPU, product="unknown", memory_mib=0)
-            return _unhealthy(known if known is not None and known.id == uuid else unnamed, _lost_message(err))
+            return self._failed(known if known is not None and known.id == uuid else unnamed, err)
         self._known[index] = device
-        return _unhealthy(device, reason) if reason else device
+        self._handles[uuid] = handle
+        with self._gate_lock:
+            fault = self._gate.judge(uuid, signs, self._clock_us())
+        return _unhealthy(device, fault) if fault else device
 
-    def _memory_mib(self, handle: Any, uuid: str) -> tuple[int, int]:
-        """All memory, and what processes can use of it: what the driver keeps is taken off where it tells."""
+    def _failed(self, device: Device, err: pynvml.NVMLError) -> Device:
+        self._handles.pop(device.id, None)
+        if err.value in _GONE:
+            with self._gate_lock:
+                self._gate.note_gone(device.id)
+        return _unhealthy(device, _lost_fault(err))
+
+    def _memory_mib(self, handle: Any, uuid: str) -> tuple[int, int, int]:
+        """All memory, what processes can use of it (what the driver keeps is taken off where it tells), and used."""
         info = self._ask(uuid, "memory_v2", lambda: pynvml.nvmlDeviceGetMemoryInfo(handle, pynvml.nvmlMemory_v2))
         if info is not None:
-            return int(info.total) >> 20, int(info.total - info.reserved) >> 20
+            return int(info.total) >> 20, int(info.total - info.reserved) >> 20, int(info.used) >> 20
         info = self._ask(uuid, "memory", lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
-        total_mib = 0 if info is None else int(info.total) >> 20
-        return total_mib, total_mib
+        if info is None:
+            return 0, 0, 0
+        return int(info.total) >> 20, int(info.total) >> 20, int(info.used) >> 20
 
-    def _fault(self, handle: Any, uuid: str) -> str:
-        """Why no new replica may go on the GPU, or nothing."""
+    def _facts(self, handle: Any, uuid: str) -> tuple[str, int | None]:
+        facts: tuple[str, int | None] | None = self._static.get(uuid)
+        if facts is None:
+            slowdown = self._ask(
+                uuid,
+                "threshold",
+                lambda: pynvml.nvmlDeviceGetTemperatureThreshold(handle, pynvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN),
+            )
+            facts = _text(pynvml.nvmlDeviceGetName(handle)), slowdown or None
+            self._static[uuid] = facts
+        return facts
+
+    def _signs(self, handle: Any, uuid: str, slowdown_c: int | None) -> Signs:
         values = self._ask(uuid, "recovery", lambda: pynvml.nvmlDeviceGetFieldValues(handle, [_RECOVERY_ACTION_FIELD]))
-        if values is not None and values[0].nvmlReturn == pynvml.NVML_SUCCESS:
-            action = int(values[0].value.uiVal)
-            if action:
-                return _RECOVERY_ACTIONS.get(action, f"the driver asks for recovery action {action}")
+        tells = values is not None and values[0].nvmlReturn == pynvml.NVML_SUCCESS
         rows = self._ask(uuid, "rows", lambda: pynvml.nvmlDeviceGetRemappedRows(handle))
-        if rows is not None and rows[3]:
-            return "a faulty memory row could not be replaced: the GPU has to be exchanged"
         errors = self._ask(
             uuid,
             "ecc",
@@ -115,10 +194,20 @@ class NvmlProbe:
                 handle, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC
             ),
         )
-        # Ampere and later contain an uncorrected error by remapping the row; only older GPUs have to be reset for it.
-        if errors and rows is None:
-            return f"{errors} uncorrected memory errors since the driver was loaded: reset the GPU"
-        return ""
+        return Signs(
+            recovery_action=int(values[0].value.uiVal) if tells else None,
+            row_remap_failed=None if rows is None else bool(rows[3]),
+            uncorrected_errors=errors,
+            clock_events=self._ask(uuid, "clocks", lambda: pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle)),
+            temperature_c=None if slowdown_c is None else self._temperature_c(handle, uuid),
+            slowdown_c=slowdown_c,
+        )
+
+    def _temperature_c(self, handle: Any, uuid: str) -> int | None:
+        found: int | None = self._ask(
+            uuid, "temperature", lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)
+        )
+        return found
 
     def _ask(self, uuid: str, field: str, call: Any) -> Any:
         """What a call gives, or None for a field that this GPU or driver does not have. Other errors are raised."""
@@ -143,28 +232,27 @@ def product_of(name: str, memory_mib: int) -> str:
     return f"{product}-{-(-memory_mib // 2048) * 2}GB" if memory_mib else product
 
 
+def _driver_version() -> str:
+    try:
+        return _text(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return ""
+
+
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _unhealthy(device: Device, reason: str) -> Device:
-    return Device(
-        id=device.id,
-        kind=device.kind,
-        product=device.product,
-        memory_mib=device.memory_mib,
-        slots=device.slots,
-        healthy=False,
-        reason=reason,
-    )
+def _unhealthy(device: Device, fault: Fault) -> Device:
+    return msgspec.structs.replace(device, healthy=False, reason=fault.text, fault=fault.code)
 
 
-def _lost_message(err: pynvml.NVMLError) -> str:
+def _lost_fault(err: pynvml.NVMLError) -> Fault:
     if err.value == pynvml.NVML_ERROR_GPU_IS_LOST:
-        return "the GPU is lost (it fell off the bus): reboot the machine"
+        return Fault(FaultCode.LOST, "the GPU is lost (it fell off the bus): reboot the machine")
     if err.value == pynvml.NVML_ERROR_RESET_REQUIRED:
-        return "the GPU needs a reset"
-    return f"the driver answers {str(err).lower()!r} for it"
+        return Fault(FaultCode.RESET_REQUIRED, "the GPU needs a reset")
+    return Fault(FaultCode.DRIVER_ERROR, f"the driver answers {str(err).lower()!r} for it")
 
 
 def _init_message(err: pynvml.NVMLError) -> str:

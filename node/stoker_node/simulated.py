@@ -4,6 +4,7 @@ import re
 
 from stoker.errors import InvalidObject
 from stoker.model.device import Device, DeviceKind
+from stoker_node.devices import GpuProcess, GpuReading
 
 MAX_GPUS = 64
 MAX_MEMORY_GB = 4096
@@ -54,6 +55,16 @@ class SimulatedProbe:
 
     def list(self) -> tuple[Device, ...]:
         return self._devices
+
+    def readings(self) -> tuple[GpuReading, ...]:
+        """Nothing is ever used: the work is done by the CPU, in host memory."""
+        return tuple(
+            GpuReading(device.id, total_mib=device.memory_mib, used_mib=0, utilisation_percent=0)
+            for device in self._devices
+        )
+
+    def processes(self, device_id: str) -> tuple[GpuProcess, ...] | None:
+        return () if any(device.id == device_id for device in self._devices) else None
 
     def close(self) -> None:
         return

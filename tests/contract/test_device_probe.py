@@ -1,11 +1,16 @@
-"""One suite for every DeviceProbe: simulated, the CPU, NVML against a fake driver, and NVML where there is one."""
+"""One suite for every DeviceProbe: simulated, the CPU, NVML against a fake driver, on the simulated library of
+dev/gpus, and on the machine's own driver where there is one.
+"""
 
 import ctypes
-from collections.abc import Callable
+import ctypes.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pynvml
 import pytest
+from simulated_driver import simulated_driver
 
 from stoker.model.device import DeviceKind
 from stoker_node.devices import CpuProbe, DeviceProbe, DevicesUnavailable
@@ -105,21 +110,26 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     return fake
 
 
-@pytest.fixture(params=["simulated", "cpu", "nvml against a fake driver", "nvml"])
-def probe(request: pytest.FixtureRequest) -> DeviceProbe:
+PROBES = ["simulated", "cpu", "nvml against a fake driver", "nvml on the simulated library"]
+if ctypes.util.find_library("nvidia-ml"):
+    PROBES.append("nvml on the driver of this machine")
+
+
+@pytest.fixture(params=PROBES)
+def probe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[DeviceProbe]:
     match request.param:
         case "simulated":
-            return SimulatedProbe("2xA100-40GB,1xL4-24GB")
+            yield SimulatedProbe("2xA100-40GB,1xL4-24GB")
         case "cpu":
-            return CpuProbe()
+            yield CpuProbe()
         case "nvml against a fake driver":
             request.getfixturevalue("driver")
-            return NvmlProbe()
+            yield NvmlProbe()
+        case "nvml on the simulated library":
+            with simulated_driver(monkeypatch, tmp_path):
+                yield NvmlProbe()
         case _:
-            try:
-                return NvmlProbe()
-            except DevicesUnavailable as err:
-                pytest.skip(str(err))
+            yield NvmlProbe()
 
 
 def test_devices_have_names_of_their_own_and_capacity(probe: DeviceProbe) -> None:
@@ -138,6 +148,19 @@ def test_devices_have_names_of_their_own_and_capacity(probe: DeviceProbe) -> Non
 def test_the_order_is_stable_and_closing_twice_is_harmless(probe: DeviceProbe) -> None:
     assert [device.id for device in probe.list()] == [device.id for device in probe.list()]
     probe.close()
+    probe.close()
+
+
+def test_gpus_that_are_listed_have_telemetry(probe: DeviceProbe) -> None:
+    devices = probe.list()
+    if isinstance(probe, CpuProbe):
+        return  # cores have no telemetry of this kind
+    assert isinstance(probe, NvmlProbe | SimulatedProbe)
+    readings = {reading.device_id: reading for reading in probe.readings()}
+    assert set(readings) == {device.id for device in devices if device.healthy}
+    assert all(0 <= reading.used_mib <= reading.total_mib for reading in readings.values())
+    assert all(probe.processes(device.id) is not None or isinstance(probe, NvmlProbe) for device in devices)
+    assert probe.processes("nobody") is None
     probe.close()
 
 

@@ -1,0 +1,1 @@
+"""What the agent asks the kubelet of its own node."""
