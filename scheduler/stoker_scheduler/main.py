@@ -1,0 +1,229 @@
+"""`python -m stoker_scheduler.main`: the extender beside a kube-scheduler, composed and run until SIGTERM.
+
+The only module here that chooses parts. Everything else is told what it needs.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any
+
+import msgspec
+import structlog
+from msgspec import Meta, Struct
+
+from stoker.errors import InvalidObject
+from stoker.model.policy import default_policy
+from stoker.wire.agent import LOAD_PATH, LoadFrame
+from stoker.wire.cluster import (
+    API_VERSION,
+    COMPONENT_NODE,
+    COMPONENT_SCHEDULER,
+    L_ROLE,
+    PORT_DATA,
+    PORT_EXTENDER,
+    PORT_INTERNAL,
+    ROLE_REPLICA,
+    ROLES,
+)
+from stoker.wire.policy import decode_policy
+from stoker_runtime.cluster_settings import ClusterSettings
+from stoker_runtime.event_loop import Signals, keep_what_start_up_made, unless
+from stoker_runtime.identity import Identity
+from stoker_runtime.internal import Internal
+from stoker_runtime.kube.client import KubeClient
+from stoker_runtime.kube.config import KubeSettings, load_config
+from stoker_runtime.kube.watch import Cache
+from stoker_runtime.line_stream import LineStream
+from stoker_runtime.metrics import PrometheusSink
+from stoker_runtime.peers import Peer, Peers
+from stoker_runtime.process import Environment, clock_us, run_process
+from stoker_runtime.settings import ProcessSettings
+from stoker_scheduler.bound_pods import BoundPods
+from stoker_scheduler.charges import Charges
+from stoker_scheduler.explanations import Explanations
+from stoker_scheduler.extender import Extender
+from stoker_scheduler.kinds import FUNCTION_NODES, FUNCTIONS, PODS, POLICIES, FunctionNode, GpuFunction, GpuPolicy
+from stoker_scheduler.ledger import ClusterLedger
+from stoker_scheduler.listener import Listener
+from stoker_scheduler.load_board import LoadBoard
+
+log = structlog.get_logger(__name__)
+
+_LOAD = msgspec.json.Decoder(LoadFrame)
+
+
+class SchedulerSettings(Struct, frozen=True, kw_only=True):
+    """What the extender reads besides the settings of every process."""
+
+    extender_port: Annotated[int, Meta(ge=0, le=65535)] = PORT_EXTENDER
+    internal_port: Annotated[int, Meta(ge=0, le=65535)] = PORT_INTERNAL
+    explanations_kept: Annotated[int, Meta(ge=1, le=100_000)] = 2_000
+    """Newest pods whose placement can be explained; a few KiB each in a large cluster."""
+
+
+class Platform:
+    """The parts of one extender, wired."""
+
+    def __init__(
+        self, kube: KubeClient, settings: SchedulerSettings, process: ProcessSettings, place: ClusterSettings
+    ) -> None:
+        namespace = place.namespace or kube.namespace
+        self.sink = PrometheusSink(max_series=process.max_series)
+        self.loads = LoadBoard()
+        self.ledger = ClusterLedger(self.loads)
+        self.charges = Charges()
+        self.explanations = Explanations(settings.explanations_kept)
+        self.extender = Extender(self.ledger, self.charges, self.explanations, self.sink, clock_us)
+        self.listener = Listener(self.extender, self.sink, clock_us)
+        self.identity = Identity(kube, namespace, COMPONENT_SCHEDULER)
+        bound = BoundPods(self.ledger.set_pod, self.charges.settle)
+        self.pods = Cache(kube, PODS, label_selector=f"{L_ROLE}={ROLE_REPLICA}")
+        self.pods.on_change(bound.see)
+        self.functions = Cache(kube, FUNCTIONS)
+        self.functions.on_change(self._on_function)
+        self.policies = Cache(kube, POLICIES)
+        self.policies.on_change(self._on_policy)
+        self.function_nodes = Cache(kube, FUNCTION_NODES)
+        self.function_nodes.on_change(self._on_node)
+        self.peers = Peers(kube, namespace, COMPONENT_NODE, self._on_peers)
+        self.caches: tuple[Cache[Any], ...] = (self.pods, self.functions, self.policies, self.function_nodes)
+        self.internal = Internal(
+            metrics=self.sink.text,
+            unready=self.unready,
+            routes={
+                "/v1/explain/{namespace}/{pod}": lambda path: self.explanations.get(
+                    f"{path['namespace']}/{path['pod']}"
+                )
+            },
+        )
+        self._settings = settings
+        self._streams: dict[str, tuple[Peer, LineStream]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._context: Any = None
+
+    async def start(self) -> bool:
+        """Everything, in an order in which nothing is asked that cannot be answered."""
+        await self.internal.start("0.0.0.0", self._settings.internal_port)  # noqa: S104  a pod's own network
+        for cache in self.caches:
+            cache.start()
+        await self.identity.load()
+        self._context = self.identity.client_context()
+        self.peers.start()
+        await asyncio.gather(*(cache.synced.wait() for cache in self.caches), self.peers.synced.wait())
+        await self.listener.start(self._settings.extender_port)
+        return True
+
+    async def stop(self) -> None:
+        """In the reverse order. kube-scheduler, whose extender is away, waits or goes on without, as it was told."""
+        await self.listener.stop()
+        await self.peers.stop()
+        for name in list(self._streams):
+            self._hang_up(name)
+        if self._ending:
+            await asyncio.wait(self._ending)
+        for cache in self.caches:
+            await cache.stop()
+        await self.identity.stop()
+        await self.internal.stop()
+
+    def unready(self) -> str | None:
+        """Why nothing should be placed by this extender now, in one sentence."""
+        for cache in self.caches:
+            if (problem := cache.unready()) is not None:
+                return problem
+        if self.identity.problem:
+            return self.identity.problem
+        return None if self.listener.port else "The extender does not listen yet."
+
+    def _on_function(self, before: GpuFunction | None, after: GpuFunction | None) -> None:
+        meta = (after or before).metadata  # type: ignore[union-attr]  # one of the two is given
+        latency = None if after is None else after.spec.slo.latency
+        self.ledger.set_objective(f"{meta.namespace}/{meta.name}", latency)
+
+    def _on_policy(self, _: GpuPolicy | None, after: GpuPolicy | None) -> None:
+        if after is None:
+            self.ledger.set_policy(default_policy())
+            return
+        document = {
+            "apiVersion": API_VERSION,
+            "kind": "GpuPolicy",
+            "metadata": {"name": after.metadata.name},
+            "spec": after.spec,
+        }
+        try:
+            self.ledger.set_policy(decode_policy(document))
+        except InvalidObject as error:
+            log.warning("policy_invalid", policy=after.metadata.name, error=str(error))
+
+    def _on_node(self, before: FunctionNode | None, after: FunctionNode | None) -> None:
+        name = (after or before).metadata.name  # type: ignore[union-attr]  # one of the two is given
+        document = None if after is None else {"status": after.status}
+        self.ledger.set_node(name, document)
+
+    def _on_peers(self, peers: Mapping[str, Peer]) -> None:
+        for pod, (known, _) in list(self._streams.items()):
+            if (now := peers.get(pod)) is None or now.address != known.address:
+                self._hang_up(pod)
+        for pod, peer in peers.items():
+            if pod not in self._streams:
+                self._dial(pod, peer)
+
+    def _dial(self, pod: str, peer: Peer) -> None:
+        stream = LineStream(
+            peer.address,
+            PORT_DATA,
+            LOAD_PATH,
+            ssl=self._context,
+            server_hostname=ROLES[COMPONENT_NODE].dns_name,
+            on_line=partial(self._on_load, peer.node),
+            on_lost=partial(self._on_silence, peer.node),
+        )
+        self._streams[pod] = (peer, stream)
+        stream.start()
+
+    def _hang_up(self, pod: str) -> None:
+        peer, stream = self._streams.pop(pod)
+        task = asyncio.get_running_loop().create_task(stream.stop())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        self._on_silence(peer.node)
+
+    def _on_load(self, node: str, line: bytes) -> None:
+        frame = _LOAD.decode(line)
+        self.loads.heard(node, frame)
+        # A heartbeat that changes nothing leaves the view as it is.
+        if frame.full or frame.functions or frame.removed or not frame.accepting:
+            self.ledger.load_changed(node)
+
+    def _on_silence(self, node: str) -> None:
+        self.loads.lost(node)
+        self.ledger.load_changed(node)
+
+
+async def serve(settings: Environment, signals: Signals) -> int:
+    """Until SIGTERM."""
+    config = load_config(settings.get(KubeSettings))
+    async with KubeClient(config, user_agent="stoker-scheduler") as kube:
+        platform = Platform(
+            kube, settings.get(SchedulerSettings), settings.get(ProcessSettings), settings.get(ClusterSettings)
+        )
+        try:
+            if await unless(signals.asked, platform.start()):
+                keep_what_start_up_made()
+                log.info("serving", port=platform.listener.port)
+                await signals.asked.wait()
+        finally:
+            await platform.stop()
+    return 0
+
+
+def main() -> int:
+    """The process."""
+    return run_process(os.environ, (KubeSettings, ClusterSettings, SchedulerSettings), serve)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
