@@ -56,4 +56,4 @@ class Handler(BaseHTTPRequestHandler):
 
 
 engine(Path(__file__).with_name("page.png").read_bytes())  # load the models now: ready means ready
-ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+ThreadingHTTPServer((os.environ.get("HOST", "127.0.0.1"), int(os.environ["PORT"])), Handler).serve_forever()
