@@ -2,16 +2,25 @@
 PYTHON ?= python3
 PORT ?= 8080
 KEEP ?=
+KWOK ?=
+CLUSTER ?= local
+REGISTRY ?=
+TAG ?= dev
 # Without bytecode caches every start of Python compiles again, which the 0.2 s starts of replicas cannot afford.
 export PYTHONDONTWRITEBYTECODE :=
 PY := .venv/bin/python
+DEV := PYTHONPATH=dev $(PY) -m
+
+IMAGE_LOCK := --python-version 3.11 --python-platform x86_64-manylinux_2_36 --generate-hashes --no-header --no-annotate \
+  --only-binary :all: -c requirements/dev.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint types imports fast coverage e2e bench explore golden docs lock clean
+.PHONY: help setup demo demo-cluster cluster cluster-down images test lint types imports fast coverage e2e e2e-cluster \
+  bench explore golden docs chart lock clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[-a-z0-9]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/.installed ## Put the locked environment into .venv (PYTHON=python3)
 
@@ -21,7 +30,19 @@ setup: .venv/.installed ## Put the locked environment into .venv (PYTHON=python3
 demo: setup ## Serve real models under SLOs and show it (KEEP=1 keeps it up, PORT=8080)
 	@exec $(PY) examples/demo --port $(PORT) $(if $(KEEP),--keep)
 
-test: lint types imports fast coverage e2e ## Everything that CI runs: linters, types, layers, all tests
+cluster: setup ## A real two-node Kubernetes on this machine (KWOK=1000 adds fake nodes, CLUSTER=kind uses Docker)
+	@CLUSTER=$(CLUSTER) $(DEV) cluster up $(if $(KWOK),--kwok $(KWOK))
+
+cluster-down: setup ## Remove it and every trace of it
+	@CLUSTER=$(CLUSTER) $(DEV) cluster down
+
+images: setup ## Build the images (REGISTRY=... TAG=... pushes them)
+	@$(DEV) cluster images $(if $(REGISTRY),--registry $(REGISTRY) --tag $(TAG))
+
+demo-cluster: setup ## Install the chart on that cluster, and call real models through their Service URLs
+	@$(DEV) cluster_demo
+
+test: lint types imports fast coverage e2e e2e-cluster ## Everything that CI runs: linters, types, layers, all tests
 
 lint: setup ## Style and the banned clock (ruff)
 	$(PY) -m ruff check .
@@ -42,6 +63,9 @@ coverage: setup ## Contract and golden tests, and with the unit tests the covera
 e2e: setup ## Tests that start `stoker serve` as a user would
 	$(PY) -m pytest -m e2e
 
+e2e-cluster: setup ## The same on a real Kubernetes: KUBECONFIG's, or the one of `make cluster` (needs root and Debian)
+	@$(DEV) cluster_e2e
+
 bench: setup ## Measure: added latency, requests per second, memory; nginx as the limit
 	$(PY) -m bench
 
@@ -53,10 +77,20 @@ golden: setup ## Rewrite the golden files; review the difference
 
 docs: setup ## Regenerate docs/reference
 	$(PY) -m stoker_cli.reference > docs/reference/metrics.md
+	$(PY) -m stoker_cli.field_reference docs/reference
 
-lock: ## Regenerate requirements/dev.txt (needs uv)
+chart: setup ## Copy CRDs and admission policies into the chart
+	@$(DEV) chart.sync
+
+lock: ## Regenerate requirements/ (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra cli --extra examples \
 	  --override requirements/overrides.txt pyproject.toml requirements/dev.in -o requirements/dev.txt
+	uv pip compile $(IMAGE_LOCK) --extra operator --extra node --extra gateway --extra scheduler pyproject.toml \
+	  -o requirements/images/stoker.txt
+	uv pip compile $(IMAGE_LOCK) requirements/images/simulated-gpus.in -o requirements/images/simulated-gpus.txt
+	for name in example-ocr example-vad; do \
+	  uv pip compile $(IMAGE_LOCK) --override requirements/overrides.txt requirements/images/$$name.in \
+	    -o requirements/images/$$name.txt || exit 1; done
 
 clean: ## Remove the environment and all caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage dist build

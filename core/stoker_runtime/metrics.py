@@ -37,8 +37,9 @@ class PrometheusSink:
         self.registry = CollectorRegistry()
         self._max_series = max_series
         self._families: dict[str, Any] = {}
-        """Those that something was counted of. A process shows nothing else: a `stoker_kubelet_up 0` of a gateway, which
-        knows no kubelet, would be an alarm."""
+        """Those that something was counted of. A process shows no others: `stoker_kubelet_up 0` of a gateway, which has
+        nothing to do with a kubelet, would be an alarm.
+        """
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._series: dict[str, int] = dict.fromkeys((spec.name for spec in CATALOGUE), 0)
         self._warned: set[str] = set()

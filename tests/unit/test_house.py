@@ -92,7 +92,7 @@ def test_every_target_is_explained_by_make_help() -> None:
 
 
 def test_requirements_name_no_address_and_pin_every_package_by_hash() -> None:
-    for path in (ROOT / "requirements").iterdir():
+    for path in (path for path in (ROOT / "requirements").rglob("*") if path.is_file()):
         assert "://" not in path.read_text(), f"{path.name} names an address"
         assert "index-url" not in path.read_text(), f"{path.name} names an index"
     lock = (ROOT / "requirements/dev.txt").read_text()

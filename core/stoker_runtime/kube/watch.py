@@ -16,7 +16,7 @@ from msgspec import Struct
 from stoker_runtime.kube.backoff import Backoff
 from stoker_runtime.kube.client import PAGE, KubeClient
 from stoker_runtime.kube.decoding import Broken
-from stoker_runtime.kube.errors import Gone, KubeError, NotFound
+from stoker_runtime.kube.errors import ApiError, BadRequest, Gone, KubeError, NotFound
 from stoker_runtime.kube.object_store import Index, Key, ObjectStore, OnChange
 from stoker_runtime.kube.objects import KubeObject, Resource
 from stoker_runtime.kube.watch_lines import BadStream, Bookmark, Change, Lines, Unfit, read_event
@@ -198,6 +198,8 @@ class Cache(Generic[T]):
                     self._version = ""
             except KubeError as exc:
                 self._kind_missing = isinstance(exc, NotFound)
+                if _version_refused(exc):
+                    self._version = ""
                 self._say(str(exc))
             except Exception as exc:
                 # A mistake of ours must not leave a view that silently ages: say it, and begin anew.
@@ -306,6 +308,13 @@ class Cache(Generic[T]):
 
     def _contact(self) -> None:
         self._contact_s = self._clock_s()
+
+
+def _version_refused(error: KubeError) -> bool:
+    """Does the server not know the version that we would go on from? So it is after etcd was restored from a backup."""
+    return isinstance(error, BadRequest) or (
+        isinstance(error, ApiError) and any(cause.reason == "ResourceVersionTooLarge" for cause in error.causes)
+    )
 
 
 def _us(seconds: float) -> int:
