@@ -16,8 +16,8 @@ IMAGE_LOCK := --python-version 3.11 --python-platform x86_64-manylinux_2_36 --ge
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo demo-cluster cluster cluster-down images test lint types imports fast coverage e2e e2e-cluster \
-  bench explore golden docs chart lock clean
+.PHONY: help setup demo test lint types imports fast coverage e2e bench explore golden docs chart lock clean
+.PHONY: cluster cluster-down images demo-cluster e2e-cluster
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[-a-z0-9]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile

@@ -31,6 +31,8 @@ _WHY: dict[Reason, str] = {
     Reason.BODY_TOO_LARGE: "its body is larger than the gateway takes",
     Reason.HEADERS_TOO_LARGE: "its headers are larger than the gateway takes",
     Reason.MISDIRECTED: "the host name does not say the namespace",
+    Reason.UNAUTHENTICATED: "the function serves known callers only, and it did not prove who sent it",
+    Reason.ACCESS_DENIED: "the function does not serve its sender (access)",
     Reason.CLIENT_GONE: "the client closed the connection first",
     Reason.NO_REPLICA: "the last replica of the function went before the request could run",
     Reason.DRAINING: "the platform was shutting down",
@@ -51,6 +53,10 @@ _HINT: dict[Reason, str] = {
     Reason.BODY_TOO_SLOW: "send the body faster; a request holds a slot while its body comes",
     Reason.FUNCTION_NOT_FOUND: "check the namespace and the name in the URL; `stoker top` lists the functions",
     Reason.UNKNOWN_CLASS: "name the class under slo.classes, or leave Stoker-Class out",
+    Reason.UNAUTHENTICATED: (
+        "send a service account token for the audience stoker in the header Stoker-Authorization: Bearer TOKEN"
+    ),
+    Reason.ACCESS_DENIED: "name the caller's namespace, or NAMESPACE/SERVICEACCOUNT, under access.allow",
     Reason.MISDIRECTED: "call the URL NAMESPACE/FUNCTION in full",
 }
 """What the reader can do, where there is something."""

@@ -27,6 +27,8 @@ class MetricSpec(Struct, frozen=True):
 
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+START_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+"""For what may hold the pull of an image."""
 _FUNCTION = ("namespace", "function")
 _VARIANT = ("namespace", "function", "variant")
 
@@ -35,6 +37,12 @@ REQUESTS = MetricSpec(
     Kind.COUNTER,
     "Requests that ended, by outcome and reason (empty reason: served).",
     (*_FUNCTION, "variant", "outcome", "reason"),
+)
+OFFERED = MetricSpec(
+    "stoker_requests_offered_total",
+    Kind.COUNTER,
+    "Requests that count for attainment: not those to noWakePaths, nor those whose client left within slo.latency.",
+    _FUNCTION,
 )
 ON_TIME = MetricSpec(
     "stoker_requests_on_time_total",
@@ -100,6 +108,9 @@ DEVICE_MEMORY = MetricSpec("stoker_device_memory_bytes", Kind.GAUGE, "Memory of 
 DEVICE_RESERVED = MetricSpec(
     "stoker_device_reserved_memory_bytes", Kind.GAUGE, "Memory of a device promised to replicas.", ("device", "product")
 )
+DEVICE_RESIDENTS = MetricSpec(
+    "stoker_device_residents", Kind.GAUGE, "Replicas that a device is promised to.", ("device", "product")
+)
 DEVICE_BUSY_SECONDS = MetricSpec(
     "stoker_device_busy_seconds_total", Kind.COUNTER, "Slot time used by requests on a device.", ("device", "product")
 )
@@ -132,6 +143,109 @@ WRITES = MetricSpec(
     Kind.COUNTER,
     "Writes to the API server, by kind of object and verb.",
     ("kind", "verb"),
+)
+PODS_MADE = MetricSpec(
+    "stoker_operator_pods_made_total", Kind.COUNTER, "Pods of replicas that the API server accepted.", ("variant",)
+)
+PODS_REFUSED = MetricSpec(
+    "stoker_operator_pods_refused_total",
+    Kind.COUNTER,
+    "Pods of replicas that could not be made, by reason.",
+    ("reason",),
+)
+FUNCTIONS = MetricSpec(
+    "stoker_operator_functions",
+    Kind.GAUGE,
+    "Functions by their Ready condition, as of the last plan.",
+    ("ready", "reason"),
+)
+FLEET_REPLICAS = MetricSpec(
+    "stoker_operator_replicas",
+    Kind.GAUGE,
+    "Replicas by state as of the last plan, those without a node included.",
+    ("variant", "state"),
+)
+PENDING_SECONDS = MetricSpec(
+    "stoker_function_pending_seconds_total",
+    Kind.COUNTER,
+    "Time that a function wanted a replica that was not warm, by what it waited for.",
+    (*_FUNCTION, "reason"),
+)
+WAKE_SECONDS = MetricSpec(
+    "stoker_replica_wake_seconds",
+    Kind.HISTOGRAM,
+    "From the plan that orders a replica to warm: pod, placement, image, device and start-up.",
+    ("variant",),
+    START_BUCKETS_S,
+)
+CACHE_OBJECTS = MetricSpec("stoker_cache_objects", Kind.GAUGE, "Objects in a watch cache.", ("component", "cache"))
+CACHE_LAG = MetricSpec(
+    "stoker_cache_lag_seconds",
+    Kind.GAUGE,
+    "Since when a cache has no open watch: how old its view may be. 0 while it has one.",
+    ("component", "cache"),
+)
+CACHE_RECONNECTS = MetricSpec(
+    "stoker_cache_reconnects_total",
+    Kind.COUNTER,
+    "Watches of a cache that ended, in order or not.",
+    ("component", "cache"),
+)
+CACHE_LISTS = MetricSpec(
+    "stoker_cache_lists_total", Kind.COUNTER, "Times that a cache listed everything.", ("component", "cache")
+)
+CACHE_UNFIT = MetricSpec(
+    "stoker_cache_unfit_objects_total", Kind.COUNTER, "Objects that a cache could not read.", ("component", "cache")
+)
+QUEUE_DEPTH = MetricSpec("stoker_work_queue_depth", Kind.GAUGE, "Keys that wait for a worker.", ("queue",))
+QUEUE_OLDEST = MetricSpec(
+    "stoker_work_queue_oldest_seconds", Kind.GAUGE, "For how long the first key in line has waited.", ("queue",)
+)
+QUEUE_FAILING = MetricSpec("stoker_work_queue_failing", Kind.GAUGE, "Keys whose last run failed.", ("queue",))
+QUEUE_WAIT_SECONDS = MetricSpec(
+    "stoker_work_queue_wait_seconds", Kind.HISTOGRAM, "From due to begun.", ("queue",), LATENCY_BUCKETS_S
+)
+QUEUE_RUN_SECONDS = MetricSpec(
+    "stoker_work_queue_run_seconds",
+    Kind.HISTOGRAM,
+    "One run for one key, by result (ok, failed).",
+    ("queue", "result"),
+    LATENCY_BUCKETS_S,
+)
+LEASE_AGE = MetricSpec(
+    "stoker_lease_age_seconds",
+    Kind.GAUGE,
+    "Since the leader renewed its Lease; absent where it does not lead.",
+    ("lease",),
+)
+AGENTS_KNOWN = MetricSpec("stoker_agents_known", Kind.GAUGE, "Node agents that a component follows.", ("component",))
+AGENTS_CONNECTED = MetricSpec(
+    "stoker_agents_connected", Kind.GAUGE, "Node agents whose stream a component hears.", ("component",)
+)
+DEMAND_READERS = MetricSpec(
+    "stoker_demand_readers", Kind.GAUGE, "Operators that follow the demand at a gateway: 1 when all is well."
+)
+TOKEN_REVIEWS = MetricSpec(
+    "stoker_token_reviews_total",
+    Kind.COUNTER,
+    "Tokens that the API server was asked about, by result (authenticated, refused, failed).",
+    ("result",),
+)
+CHARGES = MetricSpec(
+    "stoker_extender_charges", Kind.GAUGE, "Replicas that were given a node a moment ago and do not show there yet."
+)
+GRANTS_WAITING = MetricSpec(
+    "stoker_grants_waiting", Kind.GAUGE, "Init containers that wait for the devices of their pods."
+)
+GRANT_SECONDS = MetricSpec(
+    "stoker_grant_wait_seconds",
+    Kind.HISTOGRAM,
+    "From when a pod with a shared device was seen on the node until it got its reservation.",
+    (),
+    START_BUCKETS_S,
+)
+FUNCTION_NODE_WRITES = MetricSpec(
+    "stoker_function_node_writes_total", Kind.COUNTER, "Writes of the status of the node's FunctionNode."
 )
 DEVICE_USED = MetricSpec(
     "stoker_device_used_memory_bytes", Kind.GAUGE, "Memory of a device in use, as measured.", ("device", "product")
@@ -170,4 +284,7 @@ class MetricsSink(Protocol):
     def set(self, spec: MetricSpec, value: float, *labels: str) -> None: ...
     def observe(self, spec: MetricSpec, value: float, *labels: str) -> None: ...
     def forget(self, spec: MetricSpec, *labels: str) -> None:
-        """Drop one labelled series (a function was deleted)."""
+        """Drop one labelled series."""
+
+    def forget_function(self, namespace: str, function: str) -> None:
+        """Drop every series of a function that was deleted."""

@@ -153,6 +153,7 @@ class Agent:
     def set_devices(self, devices: Sequence[Device]) -> None:
         """New health of the devices (DeviceWatch). Unhealthy ones get no new reservation; what runs there goes on."""
         self._reservations.set_devices(devices)
+        self._gauges.health(devices)
         self._tell({})
 
     # Replicas.
@@ -177,19 +178,30 @@ class Agent:
         self._changes.state(flow)
         return None
 
-    def attach(self, replica_id: str, host: str, port: int, readiness: Probe) -> None:
+    def hold(self, spec: ReplicaSpec, reservations: Sequence[Reservation]) -> None:
+        """Keep the devices from others without making a replica of it: a pod got them and may not use them, or not
+        yet. reserve() of the same reservations is granted then; detach() gives them back.
+        """
+        before = {part.device_id for part in self._reservations.of(spec.id)}
+        self._reservations.hold(spec, reservations)
+        after = {part.device_id for part in self._reservations.of(spec.id)}
+        self._gauges.reserved(self._reservations, before | after)
+
+    def attach(self, replica_id: str, host: str, port: int, readiness: Probe, *, measured: bool = True) -> None:
         """Its process runs and will listen there: probe it until it is ready. Unknown or attached before: nothing.
 
-        `readiness` is that of its own revision, which after a roll-back is not the applied one.
+        `readiness` is that of its own revision, which after a roll-back is not the applied one. Not `measured`: it
+        began before this agent knew it, so how long it takes to start is not learnt from it.
         """
         replica = self._table.by_id.get(replica_id)
         if replica is None or replica.pool is not None:
             return
         flow = replica.flow
         replica.pool = HttpPool(host, port, max_idle=self._settings.replica_idle_connections)
-        self._sink.inc(m.REPLICA_STARTS, flow.namespace, flow.name, flow.variant.value)
+        if measured:
+            self._sink.inc(m.REPLICA_STARTS, flow.namespace, flow.name, flow.variant.value)
         if replica.state is ReplicaState.STARTING:
-            probing = self._probe(replica, host, port, readiness)
+            probing = self._probe(replica, host, port, readiness, measured=measured)
             replica.probe_task = asyncio.get_running_loop().create_task(probing)
 
     async def drain(self, replica_id: str) -> None:
@@ -209,6 +221,9 @@ class Agent:
         """Its process is gone: end what it still ran and give its devices back. `reason` is why, where it failed."""
         replica = self._table.by_id.get(replica_id)
         if replica is None:
+            held = {part.device_id for part in self._reservations.of(replica_id)}
+            if self._reservations.release(replica_id):
+                self._gauges.reserved(self._reservations, held)
             return
         flow = replica.flow
         if reason is not None:
@@ -246,6 +261,13 @@ class Agent:
         return tuple(
             replica.status(now_us, queued=policy.queued(replica.flow.key)) for replica in self._table.by_id.values()
         )
+
+    def replica(self, replica_id: str) -> ReplicaStatus | None:
+        """One of replicas()."""
+        replica = self._table.by_id.get(replica_id)
+        if replica is None:
+            return None
+        return replica.status(self._clock_us(), queued=self._dispatcher.policy.queued(replica.flow.key))
 
     def queued(self) -> dict[str, dict[Variant, int]]:
         """Requests queued, by function and variant; only those with any."""
@@ -309,7 +331,7 @@ class Agent:
         if not flow.live():
             self._dispatcher.strand(flow)
 
-    async def _probe(self, replica: Replica, host: str, port: int, probe: Probe) -> None:
+    async def _probe(self, replica: Replica, host: str, port: int, probe: Probe, *, measured: bool) -> None:
         settings = self._settings
         await wait_ready(host, port, probe, interval_s=settings.probe_interval_s, timeout_s=settings.probe_timeout_s)
         replica.probe_task = None
@@ -319,9 +341,10 @@ class Agent:
         self._set_state(replica, ReplicaState.WARM)
         replica.ready_us = replica.idle_since_us = now_us
         flow, took_us = replica.flow, now_us - replica.started_us
-        self._predictions.observe_start(flow.function, flow.variant, took_us)
-        self._sink.observe(m.START_SECONDS, took_us / 1e6, flow.namespace, flow.name, flow.variant.value)
-        log.info("replica_warm", replica=replica.spec.id, start_ms=took_us // 1000)
+        if measured:
+            self._predictions.observe_start(flow.function, flow.variant, took_us)
+            self._sink.observe(m.START_SECONDS, took_us / 1e6, flow.namespace, flow.name, flow.variant.value)
+        log.info("replica_warm", replica=replica.spec.id, start_ms=took_us // 1000, measured=measured)
         self._dispatcher.offer((replica.device,))
 
     def _end_probe(self, replica: Replica) -> None:

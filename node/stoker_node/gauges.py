@@ -1,6 +1,6 @@
 """Gauges and device figures of the agent, set from the latest state when something changed, never per request."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from stoker import metrics as m
 from stoker.model.device import Device
@@ -31,15 +31,24 @@ class Gauges:
                 self._sink.inc(m.DEVICE_BUSY_SECONDS, device.id, device.product, amount=slots.busy_us / 1e6)
                 slots.busy_us = 0
 
-    def devices(self, devices: Iterable[Device]) -> None:
+    def devices(self, devices: Collection[Device]) -> None:
         for device in devices:
             self._sink.set(m.DEVICE_MEMORY, device.memory_mib * 2**20, device.id, device.product)
             self._sink.set(m.DEVICE_RESERVED, 0, device.id, device.product)
+            self._sink.set(m.DEVICE_RESIDENTS, 0, device.id, device.product)
+        self.health(devices)
+
+    def health(self, devices: Iterable[Device]) -> None:
+        for device in devices:
+            self._sink.set(m.DEVICE_HEALTHY, int(device.healthy), device.id, device.product)
 
     def reserved(self, reservations: Reservations, device_ids: Iterable[str]) -> None:
         for device in map(reservations.device, device_ids):
-            promised_mib = sum(part.memory_mib for part in reservations.on(device.id))
+            parts = reservations.on(device.id)
+            promised_mib = sum(part.memory_mib for part in parts)
             self._sink.set(m.DEVICE_RESERVED, promised_mib * 2**20, device.id, device.product)
+            residents = len({part.replica_id for part in parts})
+            self._sink.set(m.DEVICE_RESIDENTS, residents, device.id, device.product)
 
     def _replicas(self, flow: FlowState) -> None:
         labels = (flow.namespace, flow.name, flow.variant.value)

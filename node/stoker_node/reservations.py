@@ -36,14 +36,7 @@ class Reservations:
 
         ValueError when the parts are not those of the spec: that is a mistake of the caller, never a state of devices.
         """
-        if (
-            not parts
-            or {part.device_id for part in parts} != set(spec.devices)
-            or any(part.replica_id != spec.id for part in parts)
-        ):
-            raise ValueError(f"the reservations of {spec.id} do not name it and the devices that it holds")
-        if any(part.memory_mib < 0 or part.millicores < 0 for part in parts):
-            raise ValueError(f"a reservation of {spec.id} is negative")
+        self._check(spec, parts)
         held = self._held.get(spec.id)
         if held is not None:
             # The id is free again only when its last replica is gone; until then nothing else may use it.
@@ -59,6 +52,20 @@ class Reservations:
         self._on.update(granted)
         self._held[spec.id] = tuple(parts)
         return None
+
+    def hold(self, spec: ReplicaSpec, parts: Sequence[Reservation]) -> None:
+        """Record what a replica holds in any case, whether it fits or not: on Kubernetes the kubelet has given the
+        device away already, and nobody else may be promised it. Replaces what the id held before.
+
+        ValueError as reserve(); parts on devices that are not known are left out.
+        """
+        self._check(spec, parts)
+        self.release(spec.id)
+        known = tuple(part for part in parts if part.device_id in self._devices)
+        for part in known:
+            self._on[part.device_id] = (*self._on[part.device_id], part)
+        if known:
+            self._held[spec.id] = known
 
     def release(self, replica_id: str) -> bool:
         """Give back everything of a replica; False when it holds nothing (any more)."""
@@ -77,3 +84,14 @@ class Reservations:
 
     def all(self) -> tuple[Reservation, ...]:
         return tuple(part for parts in self._held.values() for part in parts)
+
+    @staticmethod
+    def _check(spec: ReplicaSpec, parts: Sequence[Reservation]) -> None:
+        if (
+            not parts
+            or {part.device_id for part in parts} != set(spec.devices)
+            or any(part.replica_id != spec.id for part in parts)
+        ):
+            raise ValueError(f"the reservations of {spec.id} do not name it and the devices that it holds")
+        if any(part.memory_mib < 0 or part.millicores < 0 for part in parts):
+            raise ValueError(f"a reservation of {spec.id} is negative")

@@ -12,13 +12,15 @@ because a held device is what others lack.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
-from stoker.control.capacity import Board, Need
+from stoker.control.board import NOWHERE, Board
+from stoker.control.capacity import Need
+from stoker.control.occupancy import is_shared_by_pods, tenant_of
 from stoker.control.planning import Credit, Pair, Usage
-from stoker.model.function import Function
+from stoker.model.device import Device
 from stoker.model.replica import ReplicaStatus
 from stoker.reasons import Reason
 
@@ -34,20 +36,8 @@ class Candidate(Struct, frozen=True, kw_only=True):
     reason: Reason
 
 
-class Holder(Struct, frozen=True):
-    """What a pair with replicas could give to anybody; looked at once in a plan, and again when it gave something."""
-
-    function: Function
-    idle: tuple[ReplicaStatus, ...]
-    """Idle replicas, the longest idle first."""
-    idle_spare: int
-    """How many of them its own demand and minReplicas can spare."""
-    value: float
-    warm: tuple[ReplicaStatus, ...]
-    """Warm replicas, the longest warm first, where its minReplicas can spare any."""
-    warm_spare: int
-    greed: float
-    """Usage / weight."""
+Price = tuple[int, int, float]
+"""Turns cut short, own old replicas drained, and the costs of the worst rank in all."""
 
 
 class Eviction(Struct, frozen=True, kw_only=True):
@@ -56,6 +46,9 @@ class Eviction(Struct, frozen=True, kw_only=True):
     need: Need
     devices: tuple[str, ...]
     victims: tuple[Candidate, ...]
+    price: Price
+    order: int
+    """Place of its first device among all, for ties."""
 
 
 def grow_usage(usage: Usage, held: int, now_us: int, memory_us: int) -> Usage:
@@ -79,45 +72,81 @@ def grow_credit(credit: Credit, replicas: Sequence[ReplicaStatus], clock: float)
     return Credit(frequency=credit.frequency + new, clock=clock if in_use else credit.clock, served=served)
 
 
-def find_eviction(
-    board: Board, needs: Sequence[Need], pair: Pair, candidates: Sequence[Candidate], leaving: set[str]
+def find_eviction(  # noqa: PLR0917  the facts of one want
+    board: Board,
+    need: Need,
+    pair: Pair,
+    candidates: Sequence[Candidate],
+    leaving: Collection[str],
+    freed: Collection[str],
+    avoid: frozenset[str] = NOWHERE,
+    *,
+    tenant: str | None = None,
 ) -> Eviction | None:
     """The cheapest way to free devices for one replica of `pair`; None when the candidates do not suffice.
 
-    Fewest turns cut short, then fewest own old replicas, then the lowest value in all; options in order of preference.
+    `freed` are the devices of those that leave anyway. Nothing in nodes of `avoid`. With a `tenant`, devices on which
+    nothing of that namespace goes do not count: it must hold fewer of them, wherever others are free.
     """
-    if not candidates and not leaving:
-        return None
-    by_id = {candidate.replica_id: candidate for candidate in candidates}
-    for need in needs:
+    here: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        for device_id in board.devices_of(candidate.replica_id):
+            here.setdefault(device_id, []).append(candidate)
+    best: Eviction | None = None
+    for devices in _places(board, need, {*here, *freed}):
+        if not board.may_go(pair, devices[0].node, avoid):
+            continue
         options = []
-        for index, device in enumerate(board.devices.values()):
-            if device.id not in board.usable((need,)) or board.is_claimed(device.id):
+        for device in devices:
+            if board.is_claimed(device.id) or not board.suits((need,), device.id):
                 continue
-            held = board.held[device.id]
-            residents = [by_id[r.replica_id] for r in held if r.replica_id in by_id]
-            if held and not residents and not any(r.replica_id in leaving for r in held) and need.count == 1:
-                continue  # nothing changes there, and it was not free before
-            victims = _victims(board, need, pair, device.id, residents, leaving)
-            if victims is not None:
-                options.append((_price(victims), index, device.id, victims))
-        if len(options) >= need.count:
-            chosen = sorted(options, key=lambda option: option[:2])[: need.count]
-            unique = {v.replica_id: v for _, _, _, victims in chosen for v in victims}
-            return Eviction(
-                need=need,
-                devices=tuple(device_id for _, _, device_id, _ in chosen),
-                victims=tuple(unique.values()),
-            )
-    return None
+            together = board.shared_gpus[device.node] if is_shared_by_pods(device) else (device,)
+            residents = list({c.replica_id: c for d in together for c in here.get(d.id, ())}.values())
+            gone = {r.replica_id for d in together for r in board.held[d.id] if r.replica_id in leaving}
+            victims = _victims(board, need, pair, device, residents, gone)
+            if victims is None or (tenant is not None and not _frees(board, device.id, victims, leaving, tenant)):
+                continue
+            options.append((_price(victims), board.order[device.id], device.id, victims))
+        found = _eviction(need, options)
+        if found is not None and (best is None or (found.price, found.order) < (best.price, best.order)):
+            best = found
+    return best
+
+
+def _places(board: Board, need: Need, stirred: set[str]) -> list[Sequence[Device]]:
+    """Groups of devices to look at, each of one node. Only where something goes can anything become free; what a
+    replica on several devices needs besides may be free already.
+    """
+    known = [board.devices[device_id] for device_id in stirred if device_id in board.devices]
+    if need.count > 1:
+        return [board.devices_in(node) for node in {device.node for device in known}]
+    alone: list[Sequence[Device]] = [(device,) for device in known if not is_shared_by_pods(device)]
+    return alone + [board.shared_gpus[node] for node in {d.node for d in known if is_shared_by_pods(d)}]
+
+
+def _eviction(need: Need, options: list[tuple[Price, int, str, list[Candidate]]]) -> Eviction | None:
+    """The cheapest devices of one node."""
+    if len(options) < need.count:
+        return None
+    chosen = sorted(options, key=lambda option: option[:2])[: need.count]
+    victims = tuple({v.replica_id: v for _, _, _, some in chosen for v in some}.values())
+    devices = tuple(device_id for _, _, device_id, _ in chosen)
+    return Eviction(need=need, devices=devices, victims=victims, price=_price(victims), order=chosen[0][1])
+
+
+def _frees(board: Board, device_id: str, victims: Sequence[Candidate], leaving: Collection[str], tenant: str) -> bool:
+    """Whether something of the tenant goes from the device."""
+    return bool(victims) or any(r.replica_id in leaving and tenant_of(r) == tenant for r in board.held[device_id])
 
 
 def _victims(  # noqa: PLR0917  the facts of one device
-    board: Board, need: Need, pair: Pair, device_id: str, residents: list[Candidate], leaving: set[str]
+    board: Board, need: Need, pair: Pair, device: Device, residents: list[Candidate], leaving: set[str]
 ) -> list[Candidate] | None:
-    device = board.devices[device_id]
-    gone = set(leaving)
+    """Those of `residents` that must go for the device to be free; None where even all do not suffice."""
+    if not device.healthy:
+        return None
     taken: list[Candidate] = []
+    gone = set(leaving)
     for candidate in sorted(residents, key=lambda c: (c.rank, c.cost, c.replica_id)):
         if board.is_free(device, need, pair, gone):
             break
@@ -133,7 +162,7 @@ def _victims(  # noqa: PLR0917  the facts of one device
     return taken
 
 
-def _price(victims: Sequence[Candidate]) -> tuple[int, int, float]:
+def _price(victims: Sequence[Candidate]) -> Price:
     turns = sum(v.rank == 2 for v in victims)
     own = sum(v.rank == 1 for v in victims)
     worst = max((v.rank for v in victims), default=0)

@@ -1,12 +1,20 @@
 """Which replicas may be taken away for a want, in the three ranks of stoker.control.allocation.Candidate.
 
-Looks at other functions' demand and bounds; what a candidate is worth comes from the allocation policy.
+Looks at other functions' demand and bounds; what a candidate is worth comes from the allocation policy. The cheapest
+are offered first and the search ends when no dearer one could be part of a better eviction, so that hundreds that wait
+for thousands of devices cost little.
 """
 
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from heapq import merge
+from itertools import islice
+
 from stoker.control import scaling
-from stoker.control.allocation import Candidate, Holder
-from stoker.control.capacity import needs_of
+from stoker.control.allocation import Candidate, Eviction, find_eviction
+from stoker.control.capacity import Need
 from stoker.control.draft import Draft
+from stoker.control.holdings import Givers, Holder
 from stoker.control.planning import Pair
 from stoker.control.wants import Rank, Want
 from stoker.model.function import Function, Sharing
@@ -15,28 +23,134 @@ from stoker.policies.allocation.interface import Resident
 from stoker.reasons import Reason
 
 
-def candidates_for(draft: Draft, want: Want) -> list[Candidate]:
-    """All that may give way to the want; each pair in one rank only, so that bounds are counted once."""
-    found: list[Candidate] = []
+def find(draft: Draft, want: Want, need: Need, tenant: str | None) -> Eviction | None:
+    """The cheapest eviction for the want; with a `tenant`, only that namespace gives."""
+    board, pair = draft.board, want.pair
+    taken: list[Candidate] = []
+    offered = _offers(draft, want, need, tenant)
+    size, found = 0, None
+    following: Candidate | None = None
+    avoid = draft.avoided(pair)
+    while True:
+        if taken or size == 0:
+            found = find_eviction(board, need, pair, taken, draft.fleet.leaving, draft.freed(), avoid, tenant=tenant)
+        if found is not None and (following is None or found.price <= _least_price(following)):
+            return found
+        size = 8 if size == 0 else size * 8
+        batch = [] if following is None else [following]
+        batch += islice(offered, size)
+        following = next(offered, None)
+        if not batch:
+            return found
+        taken += batch
+
+
+def _least_price(candidate: Candidate) -> tuple[int, int, float]:
+    """What an eviction costs at least that this candidate, or a dearer one, is part of."""
+    return (int(candidate.rank == 2), int(candidate.rank == 1), candidate.cost)
+
+
+def _offers(draft: Draft, want: Want, need: Need, tenant: str | None) -> Iterator[Candidate]:
+    """All that may give way to the want, in order of price; each pair in one rank only, so bounds count once."""
+    givers = _givers(draft)
+    classes = sorted(draft.board.classes_for((need,)))
     own_value = _value(draft, want.pair) if want.rank is Rank.SCALE_OUT and not want.updates else None
-    usable = draft.board.usable(needs_of(want.function, want.pair[1]))
-    for pair in draft.fleet.pairs():
-        if pair[0] == want.pair[0] or pair[1] is not want.pair[1]:
+    seen: set[Pair] = set()
+    for value, pair in merge(*(givers.idle[c] for c in classes if c in givers.idle)):
+        if own_value is not None and value >= own_value:
+            break
+        if pair in seen or not _may_give(pair, want, tenant):
             continue
         holder = _holder(draft, pair)
         if holder is None:
             continue
-        idle = [r for r in holder.idle if not usable.isdisjoint(r.spec.devices)][: holder.idle_spare]
-        if idle:
-            if own_value is None or holder.value < own_value:
-                found += [
-                    Candidate(replica_id=r.spec.id, rank=0, cost=holder.value, reason=Reason.GIVES_WAY) for r in idle
-                ]
-        elif want.backlogged and holder.warm:
-            found += _turn_over(draft, want, holder, usable)
+        seen.add(pair)
+        idle = [r for r in holder.idle if _is_in_the_way(draft, r, need)][: holder.idle_spare]
+        for replica in idle:
+            yield Candidate(replica_id=replica.spec.id, rank=0, cost=value, reason=Reason.GIVES_WAY)
     if want.updates:
-        found += _own_old(draft, want)
-    return found
+        yield from _own_old(draft, want)
+    if want.backlogged:
+        yield from _turns(draft, want, need, tenant, givers, classes)
+
+
+def _turns(  # noqa: PLR0917  one want's facts
+    draft: Draft, want: Want, need: Need, tenant: str | None, givers: Givers, classes: list[int]
+) -> Iterator[Candidate]:
+    """The quantum rule: replicas that have had their turn, once the want has waited for its own."""
+    quantum_us = draft.params.quantum_us
+    # A start-up that was never measured does not lengthen the wait: a guess must not starve anybody.
+    patience_us = max(quantum_us, 3 * (draft.known_start_us(want.pair) or 0))
+    turn_us = draft.waiting_since_us(want.pair) + patience_us
+    ready = [givers.first_ready_us[c] for c in classes if c in givers.first_ready_us]
+    if not ready:
+        return
+    soonest_us = max(turn_us, min(ready) + quantum_us)
+    if soonest_us > draft.now_us:
+        draft.expect_turn(want.pair, soonest_us)
+        return
+    seen: set[Pair] = set()
+    for negative_greed, pair in merge(*(givers.busy[c] for c in classes if c in givers.busy)):
+        if pair in seen or not _may_give(pair, want, tenant):
+            continue
+        holder = _holder(draft, pair)
+        if holder is None or (holder.idle_spare and any(_is_in_the_way(draft, r, need) for r in holder.idle)):
+            continue
+        seen.add(pair)
+        over = 0
+        for replica in holder.warm:
+            if over == holder.warm_spare:
+                break
+            if not _is_in_the_way(draft, replica, need):
+                continue
+            over_us = (replica.ready_us or 0) + quantum_us
+            draft.expect_turn(want.pair, over_us)
+            if over_us > draft.now_us:
+                break  # the others have been warm for less
+            over += 1
+            yield Candidate(replica_id=replica.spec.id, rank=2, cost=negative_greed, reason=Reason.QUANTUM_OVER)
+
+
+def _may_give(pair: Pair, want: Want, tenant: str | None) -> bool:
+    return pair[0] != want.pair[0] and pair[1] is want.pair[1] and (tenant is None or pair[0].startswith(f"{tenant}/"))
+
+
+def _is_in_the_way(draft: Draft, replica: ReplicaStatus, need: Need) -> bool:
+    """Whether it holds a device that would do."""
+    return any(draft.board.suits((need,), d) for d in draft.devices_of(replica))
+
+
+def _givers(draft: Draft) -> Givers:
+    """The index, brought up to date with what this plan has taken since it was last used."""
+    givers = draft.givers
+    if givers is None:
+        givers = draft.givers = Givers()
+        stale = set(draft.fleet.pairs())
+    else:
+        stale = draft.stale_givers
+    for pair in stale:
+        for table, number, key in givers.entered.pop(pair, ()):
+            ranked = table[number]
+            del ranked[bisect_left(ranked, (key, pair))]
+        holder = _holder(draft, pair)
+        if holder is None:
+            continue
+        entries = givers.entered[pair] = []
+        if holder.idle_spare:
+            for number in _classes(draft, holder.idle):
+                insort(givers.idle.setdefault(number, []), (holder.value, pair))
+                entries.append((givers.idle, number, holder.value))
+        for number in _classes(draft, holder.warm):
+            insort(givers.busy.setdefault(number, []), (-holder.greed, pair))
+            entries.append((givers.busy, number, -holder.greed))
+            first_us = min(r.ready_us or 0 for r in holder.warm)
+            givers.first_ready_us[number] = min(first_us, givers.first_ready_us.get(number, first_us))
+    draft.stale_givers = set()
+    return givers
+
+
+def _classes(draft: Draft, replicas: tuple[ReplicaStatus, ...]) -> set[int]:
+    return {draft.board.class_of(d) for r in replicas for d in draft.devices_of(r)}
 
 
 def _holder(draft: Draft, pair: Pair) -> Holder | None:
@@ -53,7 +167,7 @@ def _holder(draft: Draft, pair: Pair) -> Holder | None:
 
 def _look_at(draft: Draft, pair: Pair, function: Function) -> Holder | None:
     live = draft.fleet.live(pair)
-    bound = len(live) - function.min_replicas_of(pair[1])
+    bound = len(live) - draft.least(function, pair)
     if bound <= 0:
         return None
     load = draft.load(pair)
@@ -84,27 +198,6 @@ def _is_stale_start(draft: Draft, replica: ReplicaStatus, pair: Pair) -> bool:
     return draft.now_us - replica.started_us >= patience_us
 
 
-def _turn_over(draft: Draft, want: Want, holder: Holder, usable: frozenset[str]) -> list[Candidate]:
-    """The quantum rule: replicas that have had their turn, once the want has waited for its own."""
-    quantum_us = draft.params.quantum_us
-    # A start-up that was never measured does not lengthen the wait: a guess must not starve anybody.
-    patience_us = max(quantum_us, 3 * (draft.known_start_us(want.pair) or 0))
-    turn_us = draft.waiting_since_us(want.pair) + patience_us
-    over = []
-    for replica in holder.warm:
-        if usable.isdisjoint(replica.spec.devices):
-            continue
-        over_us = max(turn_us, (replica.ready_us or 0) + quantum_us)
-        draft.expect_turn(want.pair, over_us)
-        if over_us > draft.now_us:
-            break  # the others have been warm for less
-        over.append(replica)
-    return [
-        Candidate(replica_id=r.spec.id, rank=2, cost=-holder.greed, reason=Reason.QUANTUM_OVER)
-        for r in over[: holder.warm_spare]
-    ]
-
-
 def _own_old(draft: Draft, want: Want) -> list[Candidate]:
     """Old replicas may make room for the new revision, one after the other: none while a new one is on its way."""
     if draft.is_starting(want.pair) or draft.board.claims_of(want.pair):
@@ -120,12 +213,13 @@ def _value(draft: Draft, pair: Pair) -> float:
     """What the allocation policy gives for keeping a replica of the pair."""
     function = draft.observed.functions[pair[0]]
     credit = draft.memory[pair[0]].credit[pair[1]]
-    need = needs_of(function, pair[1])[0]
+    need = draft.needs(function, pair[1])[0]
     memory_mib = need.memory_mib
     if need.sharing is Sharing.EXCLUSIVE:
         # It keeps everybody else off the whole device, however little of it it asked for.
-        held = {d for r in draft.fleet.all_of(pair) for d in r.spec.devices}
-        memory_mib = max([d.memory_mib for d in draft.board.devices.values() if d.id in held], default=memory_mib)
+        devices = draft.board.devices
+        held = {d for r in draft.fleet.all_of(pair) for d in draft.devices_of(r)}
+        memory_mib = max([devices[d].memory_mib for d in held if d in devices], default=memory_mib)
     return draft.policy.value(
         Resident(
             function=pair[0],

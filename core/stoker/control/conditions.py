@@ -1,143 +1,147 @@
-"""Conditions and plain sentences of a function, from a finished draft. Decides nothing.
+"""Conditions of a function from a finished draft: each second that somebody waits has a reason. Decides nothing.
 
-The sentences answer the question of a person whose request waits: for what, since when, and for how long.
+The sentences (stoker.control.sentences) answer the person whose request waits: for what, since when, for how long.
 """
 
 from collections.abc import Sequence
 
-from stoker.control import rollout
-from stoker.control.capacity import needs_of
+from stoker.control import rollout, sentences
 from stoker.control.draft import Draft
 from stoker.control.planning import BackOff, Pair
-from stoker.model.fitting import fits_any
-from stoker.model.function import Function, Variant
-from stoker.model.quantity import format_duration
+from stoker.control.unfit import is_poor
+from stoker.model.function import Function
 from stoker.model.replica import ReplicaState, ReplicaStatus
 from stoker.model.status import Condition, FunctionStatus, Placement, ReplicaCounts
 from stoker.reasons import Reason
+
+_NO_STALL = Condition(type="Stalled", status=False, reason=Reason.READY, message="nothing stands in the way")
+_NONE_WARM = Condition(type="Active", status=False, reason=Reason.SCALED_TO_ZERO, message="no replica is warm")
+_NO_COUNTS = ReplicaCounts()
+
+Said = tuple[Reason, str]
 
 
 def describe(draft: Draft, function: Function) -> FunctionStatus:
     """The status of one function after the plan."""
     memory = draft.memory[function.key]
     wanted = draft.wanted(function.key)
+    fleet = draft.fleet
     updating = rollout.is_updating(memory, wanted.revision) or any(
-        r.spec.revision != wanted.revision for v in function.variants for r in draft.fleet.live((function.key, v))
+        r.spec.revision != wanted.revision for v in function.variants for r in fleet.live((function.key, v))
     )
     pair = (function.key, function.primary)
-    reason, sentence = _serving(draft, function, wanted, pair)
-    ready = reason in (Reason.READY, Reason.SCALED_TO_ZERO)
-    warm = len(draft.fleet.warm(pair))
-    moving = updating or draft.is_starting(pair) or pair in draft.waiting
+    warm = fleet.warm(pair)
+    pending = _pending(draft, function, wanted, pair)
+    reason, sentence = _warm(draft, warm) if warm else pending or _at_zero(draft, pair)
+    ready = bool(warm) or reason is Reason.SCALED_TO_ZERO
     if updating:
         serving = memory.last_ready.revision if memory.last_ready is not None else wanted.revision
+        coming = sentence if pending is None else pending[1]
         progress = Condition(
             type="Reconciling",
             status=True,
             reason=Reason.ROLLING_OUT,
-            message=f"revision {wanted.revision} replaces {serving}: {sentence}",
+            message=f"revision {wanted.revision} replaces {serving}: {coming}",
         )
     else:
         serving = wanted.revision
-        progress = Condition(type="Reconciling", status=moving, reason=reason, message=sentence)
+        moving = draft.is_starting(pair) or pair in draft.waiting or bool(fleet.blockers(pair))
+        why, what = (pending or (reason, sentence)) if moving else (reason, sentence)
+        progress = Condition(type="Reconciling", status=moving, reason=why, message=what)
+    active = _NONE_WARM
+    if warm:
+        active = Condition(type="Active", status=True, reason=Reason.READY, message=f"{len(warm)} warm")
     return FunctionStatus(
         function=function.key,
         revision=serving,
         updating=wanted.revision if updating else None,
         conditions=(
             Condition(type="Ready", status=ready, reason=reason, message=sentence),
-            Condition(
-                type="Active",
-                status=warm > 0,
-                reason=Reason.READY if warm else Reason.SCALED_TO_ZERO,
-                message=f"{warm} warm" if warm else "no replica is warm",
-            ),
+            active,
             progress,
             _stalled(draft, function, wanted, pair),
         ),
-        replicas={variant: _counts(draft.fleet.all_of((function.key, variant))) for variant in function.variants},
-        placements=tuple(_placement(draft, r) for r in draft.fleet.of_function(function.key)),
+        replicas={variant: _counts(fleet.all_of((function.key, variant))) for variant in function.variants},
+        placements=tuple(_placement(draft, r) for r in fleet.of_function(function.key)),
         why_waiting=sentence,
     )
 
 
-def _serving(draft: Draft, function: Function, wanted: Function, pair: Pair) -> tuple[Reason, str]:
-    """What a request for the primary variant finds, most telling first."""
-    warm = draft.fleet.warm(pair)
-    if warm:
-        many = "replica is" if len(warm) == 1 else "replicas are"
-        return Reason.READY, f"{len(warm)} {many} warm"
-    unfit = fits_any(wanted, draft.observed.devices)
-    if unfit is not None:
-        return Reason.NO_FITTING_DEVICE, unfit
+def _warm(draft: Draft, warm: Sequence[ReplicaStatus]) -> Said:
+    """What serves a request now."""
+    many = "replica is" if len(warm) == 1 else "replicas are"
+    sentence = f"{len(warm)} {many} warm"
+    poor = [r for r in warm if is_poor(draft, r)]
+    if len(poor) < len(warm):
+        return Reason.READY, sentence
+    return Reason.QUARANTINED, f"{sentence}, {sentences.on_sick_device(draft, poor[0])}"
+
+
+def _pending(draft: Draft, function: Function, wanted: Function, pair: Pair) -> Said | None:
+    """Why the next replica of the primary variant is not there, most telling first; None where none is coming."""
+    misfit = draft.misfit(wanted)
+    if misfit is not None:
+        return Reason.NO_FITTING_DEVICE, misfit
     back_off = draft.memory[function.key].back_off.get(pair[1])
     if back_off is not None and back_off.revision != wanted.revision:
         back_off = None
+    before = sentences.failed_before(back_off)
     starting = [r for r in draft.fleet.live(pair) if r.state is ReplicaState.STARTING]
     if starting or draft.fleet.started.get(pair):
-        return Reason.INITIALISING, _starting_sentence(draft, pair, starting) + _failed_before(back_off)
+        reason, sentence = _starting(draft, pair, starting)
+        return reason, sentence + before
     if back_off is not None and back_off.not_before_us > draft.now_us:
-        left = format_duration(back_off.not_before_us - draft.now_us)
-        return _failure_reason(back_off), f"the next start is in {left}{_failed_before(back_off)}"
+        return _failure_reason(back_off), f"{sentences.next_start(draft, back_off)}{before}"
     if pair in draft.waiting:
-        return Reason.WAITING_FOR_GPU, _waiting_sentence(draft, wanted, pair) + _failed_before(back_off)
+        reason, sentence = _waiting(draft, wanted, pair)
+        return reason, sentence + before
     if back_off is not None:
-        return _failure_reason(back_off), f"its next request starts it again{_failed_before(back_off)}"
-    known = draft.known_start_us(pair)
-    usually = f" (usually {format_duration(known)})" if known is not None else ""
-    return Reason.SCALED_TO_ZERO, f"it is scaled to zero; the next request starts a replica{usually}"
+        return _failure_reason(back_off), f"its next request starts it again{before}"
+    return None
 
 
-def _starting_sentence(draft: Draft, pair: Pair, starting: Sequence[ReplicaStatus]) -> str:
-    known = draft.known_start_us(pair)
-    usually = f", usually {format_duration(known)}" if known is not None else ""
+def _starting(draft: Draft, pair: Pair, starting: Sequence[ReplicaStatus]) -> Said:
     if not starting:
-        return f"a replica starts now{usually}"
+        return Reason.INITIALISING, sentences.starts_now(draft, pair)
     first = min(starting, key=lambda r: (r.started_us, r.spec.id))
-    since = format_duration(max(0, draft.now_us - first.started_us))
-    return f"replica {first.spec.ordinal} is starting on {_device_labels(draft, first)} ({since} so far{usually})"
+    sentence = sentences.starting(draft, pair, first)
+    if first.waiting is None:
+        return Reason.INITIALISING, sentence
+    return first.waiting, f"{sentence}: {first.waiting_detail}" if first.waiting_detail else sentence
 
 
-def _failed_before(back_off: BackOff | None) -> str:
-    if back_off is None:
-        return ""
-    times = "once" if back_off.failures == 1 else f"{back_off.failures} times"
-    return f"; it has failed {times}, last because {back_off.detail}"
+def _waiting(draft: Draft, wanted: Function, pair: Pair) -> Said:
+    """Why a wanted replica is not even started."""
+    if pair in draft.over_quota:
+        return Reason.QUOTA_EXCEEDED, sentences.over_quota(draft, pair)
+    blockers = draft.fleet.blockers(pair)
+    found = sentences.holding(draft, draft.needs(wanted, pair[1]))
+    sentence = sentences.waiting(draft, pair, found)
+    if blockers:
+        reason = blockers[0].waiting or Reason.UNFIT_DEVICE
+        return (
+            reason,
+            f"replica {blockers[0].spec.ordinal} is on a device that it may not use: {blockers[0].unfit}; {sentence}",
+        )
+    avoided = draft.avoided(pair)
+    if avoided and not sentences.sound_elsewhere(draft, wanted, pair, avoided):
+        return Reason.UNFIT_DEVICE, f"{sentences.tried_again(draft, pair, avoided)}; {sentence}"
+    if found.devices and not found.sound:
+        return Reason.QUARANTINED, sentence
+    return Reason.WAITING_FOR_NODE if found.on_cluster and not wanted.spec.gpu else Reason.WAITING_FOR_GPU, sentence
+
+
+def _at_zero(draft: Draft, pair: Pair) -> Said:
+    blockers = draft.fleet.blockers(pair)
+    if blockers:
+        return blockers[0].waiting or Reason.UNFIT_DEVICE, blockers[0].unfit
+    return Reason.SCALED_TO_ZERO, sentences.at_zero(draft, pair)
 
 
 def _failure_reason(back_off: BackOff) -> Reason:
     if back_off.failures > 1 and back_off.reason in (Reason.START_FAILED, Reason.REPLICA_FAILED):
         return Reason.CRASH_LOOP
     return Reason.START_FAILED if back_off.reason is Reason.REPLICA_FAILED else back_off.reason
-
-
-def _waiting_sentence(draft: Draft, wanted: Function, pair: Pair) -> str:
-    needs = needs_of(wanted, pair[1])
-    usable = [d for d in draft.board.devices.values() if any(need.could_use(d) for need in needs)]
-    what = "GPU" if pair[1] is Variant.GPU else "CPU cores"
-    sick = [f"{d.label} is not healthy ({d.reason})" for d in usable if not d.healthy]
-    holders = {
-        draft.fleet.by_id[r.replica_id].spec.function
-        for d in usable
-        for r in draft.board.held[d.id]
-        if r.replica_id in draft.fleet.by_id
-    }
-    names = ", ".join(sorted(key.partition("/")[2] for key in holders))
-    held = sum(bool(draft.board.held[d.id]) for d in usable if d.healthy)
-    parts = [f"waiting for a {what}" if what == "GPU" else f"waiting for {what}"]
-    if held:
-        verb = "hold" if held > 1 else "holds"
-        replicas = f"replicas of {names}" if names else "replicas that are ending"
-        parts.append(f": {held} of {len(usable)} {verb} {replicas}")
-    parts += [f"; {sentence}" for sentence in sick]
-    claims = draft.board.claims_of(pair)
-    if claims:
-        where = " + ".join(draft.board.devices[d].label for d in claims[0].devices)
-        parts.append(f"; it gets {where} as soon as the work there has ended")
-    elif pair in draft.turn_us:
-        left = max(0, draft.turn_us[pair] - draft.now_us)
-        parts.append(f"; its turn comes within ~{format_duration(max(1_000_000, left))}")
-    return "".join(parts)
 
 
 def _stalled(draft: Draft, function: Function, wanted: Function, pair: Pair) -> Condition:
@@ -148,17 +152,19 @@ def _stalled(draft: Draft, function: Function, wanted: Function, pair: Pair) -> 
             f"revision {wanted.revision} serves until the function is changed again"
         )
         return Condition(type="Stalled", status=True, reason=Reason.ROLLOUT_FAILED, message=message)
-    unfit = fits_any(wanted, draft.observed.devices)
-    if unfit is not None:
-        return Condition(type="Stalled", status=True, reason=Reason.NO_FITTING_DEVICE, message=unfit)
+    misfit = draft.misfit(wanted)
+    if misfit is not None:
+        return Condition(type="Stalled", status=True, reason=Reason.NO_FITTING_DEVICE, message=misfit)
     back_off = memory.back_off.get(pair[1])
     if back_off is not None and back_off.failures >= draft.params.max_crashes:
-        message = _failed_before(back_off).removeprefix("; ")
+        message = sentences.failed_before(back_off).removeprefix("; ")
         return Condition(type="Stalled", status=True, reason=_failure_reason(back_off), message=message)
-    return Condition(type="Stalled", status=False, reason=Reason.READY, message="nothing stands in the way")
+    return _NO_STALL
 
 
 def _counts(replicas: Sequence[ReplicaStatus]) -> ReplicaCounts:
+    if not replicas:
+        return _NO_COUNTS
     states = [r.state for r in replicas]
     return ReplicaCounts(
         warm=states.count(ReplicaState.WARM),
@@ -173,11 +179,6 @@ def _placement(draft: Draft, replica: ReplicaStatus) -> Placement:
         replica=spec.id,
         variant=spec.variant,
         revision=spec.revision,
-        device=_device_labels(draft, replica),
+        device=sentences.device_labels(draft, replica),
         state=replica.state,
     )
-
-
-def _device_labels(draft: Draft, replica: ReplicaStatus) -> str:
-    devices = draft.board.devices
-    return " + ".join(devices[d].label if d in devices else d for d in replica.spec.devices)

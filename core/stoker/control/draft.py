@@ -1,11 +1,15 @@
 """A plan while it is being made: the observed world, what has been decided so far, and when to look again."""
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
-from stoker.control import rollout
-from stoker.control.allocation import Holder, grow_usage
-from stoker.control.capacity import Board, Need
+from stoker.control import prewarming, rollout
+from stoker.control.allocation import grow_usage
+from stoker.control.board import Board
+from stoker.control.capacity import Need, Needs, needs_of
 from stoker.control.fleet import Fleet
+from stoker.control.holdings import Givers, Holder, Holding
 from stoker.control.planning import (
     Action,
     Drain,
@@ -19,12 +23,16 @@ from stoker.control.planning import (
     Usage,
 )
 from stoker.model.demand import VariantDemand
-from stoker.model.function import Function
+from stoker.model.fitting import fits_any
+from stoker.model.function import Function, Variant
 from stoker.model.replica import ReplicaSpec, ReplicaState, ReplicaStatus
 from stoker.names import replica_id
 from stoker.policies.allocation.interface import AllocationPolicy
 from stoker.policies.allocation.registry import make_allocation_policy
+from stoker.policies.prewarm.interface import NOTHING, ArrivalHistory, Forecast
 from stoker.reasons import Reason
+
+_NO_DEMAND = VariantDemand()
 
 
 class Draft:
@@ -35,8 +43,15 @@ class Draft:
         self.now_us = now_us
         self.params = params
         self.policy: AllocationPolicy = make_allocation_policy(params.allocation)
-        self.board = Board(observed.devices, observed.reservations, observed.memory.claims)
         self.fleet = Fleet(observed.replicas, observed.leaving)
+        self.board = Board(
+            observed.devices,
+            observed.reservations,
+            observed.memory.claims,
+            placed={r.spec.id: r.spec.devices for r in self.fleet.by_id.values()},
+            cross_tenant=observed.cross_tenant,
+            nodes=observed.nodes,
+        )
         self.memory: dict[str, FunctionMemory] = {}
         self.clocks = dict(observed.memory.clocks)
         self.actions: list[Action] = []
@@ -46,7 +61,17 @@ class Draft:
         """When the quantum rule gives a waiting pair its turn, where that is known."""
         self.holders: dict[Pair, Holder | None] = {}
         """What stoker.control.candidates found that a pair could give; forgotten when the pair gives something."""
-        self._new_ordinals: dict[Pair, set[int]] = {}
+        self.over_quota: set[Pair] = set()
+        """Pairs that wait because their namespace holds all the GPUs that it may."""
+        self.forecasts: dict[Pair, Forecast] = {}
+        self.givers: Givers | None = None
+        """Of stoker.control.candidates, as are the holders; `stale_givers` have given since."""
+        self.stale_givers: set[Pair] = set()
+        self.holdings: dict[frozenset[int], Holding] = {}
+        """Of stoker.control.sentences, by the classes of devices."""
+        self._freed: set[str] | None = None
+        self._misfits: dict[Needs, str | None] = {}
+        self._needs: dict[tuple[Pair, str], Needs] = {}
         self._due_us: int | None = None
 
     def due(self, at_us: int) -> None:
@@ -61,7 +86,7 @@ class Draft:
 
     def demand(self, pair: Pair) -> VariantDemand:
         """The gateways' demand for a pair."""
-        return self.observed.demand.get(pair[0], {}).get(pair[1], VariantDemand())
+        return self.observed.demand.get(pair[0], {}).get(pair[1], _NO_DEMAND)
 
     def load(self, pair: Pair) -> int:
         """Requests that need a replica of the pair that stays: held, queued or running.
@@ -101,16 +126,117 @@ class Draft:
         """The function as of the revision that is to run."""
         return rollout.wanted(self.memory[key], self.observed.functions[key])
 
+    def needs(self, function: Function, variant: Variant) -> Needs:
+        """The ways to place a replica of the function (as of its revision), made once in a plan."""
+        key = ((function.key, variant), function.revision)
+        found = self._needs.get(key)
+        if found is None:
+            found = self._needs[key] = needs_of(function, variant)
+        return found
+
+    def misfit(self, function: Function) -> str | None:
+        """fits_any() for the function; functions that want the same are judged once."""
+        needs = self.needs(function, function.primary)
+        if needs not in self._misfits:
+            fits = self.board.could_ever(needs)
+            self._misfits[needs] = None if fits else fits_any(function, self.observed.devices)
+        return self._misfits[needs]
+
+    def devices_of(self, replica: ReplicaStatus) -> Sequence[str]:
+        """Devices that are promised to a replica, or that it has."""
+        return self.board.devices_of(replica.spec.id) or replica.spec.devices
+
+    def freed(self) -> set[str]:
+        """Unclaimed devices of replicas that are leaving."""
+        if self._freed is None:
+            leaving = (self.board.devices_of(identity) for identity in self.fleet.leaving)
+            self._freed = {d for devices in leaving for d in devices if not self.board.is_claimed(d)}
+        return self._freed
+
+    def claim(self, pair: Pair, need: Need, devices: tuple[str, ...]) -> None:
+        """Keep the devices for the pair."""
+        self.board.claim(pair, need, devices)
+        self.freed().difference_update(devices)
+
+    def forecast(self, pair: Pair) -> Forecast:
+        """What is wanted of the pair ahead of requests."""
+        return self.forecasts.get(pair, NOTHING)
+
+    def look_ahead(self, function: Function) -> None:
+        """Learn from the arrivals of the function, and forecast what its primary variant needs."""
+        memory = self.memory[function.key]
+        if not prewarming.sees_ahead(function, self.params):
+            if memory.arrivals.last_us is not None:
+                self.memory[function.key] = replace(memory, arrivals=ArrivalHistory())
+            return
+        pair = (function.key, function.primary)
+        arrivals = prewarming.learn(
+            function,
+            self.params,
+            memory.arrivals,
+            self.demand(pair).last_wake_us,
+            self.now_us,
+            busy=self.whole_load(pair) > 0,
+        )
+        if arrivals is not memory.arrivals:
+            self.memory[function.key] = replace(memory, arrivals=arrivals)
+        found = prewarming.forecast(
+            function, self.params, arrivals, self.now_us, self.observed.wall_us, self.start_us(pair)
+        )
+        if found.until_us is not None:
+            self.due(found.until_us)
+        self.forecasts[pair] = found
+        for variant in function.variants[1:]:
+            self.forecasts[function.key, variant] = Forecast(keep_us=found.keep_us)
+
+    def least(self, function: Function, pair: Pair) -> int:
+        """Replicas of the pair that nobody may take away: minReplicas, or what a window wants."""
+        least = max(function.min_replicas_of(pair[1]), self.forecast(pair).firm)
+        return min(least, function.max_replicas_of(pair[1]))
+
+    def exceeds_quota(self, pair: Pair, need: Need) -> bool:
+        """Whether one more replica would hold more GPUs than the namespace may."""
+        if pair[1] is not Variant.GPU or not self.observed.max_gpus:
+            return False
+        namespace = pair[0].partition("/")[0]
+        bound = self.observed.max_gpus.get(namespace)
+        return bound is not None and self.board.gpus_wanted(namespace, pair) + need.count > bound
+
+    def avoided(self, pair: Pair) -> frozenset[str]:
+        """Nodes where no replica of the pair may be tried now: the last pods there got unfit devices.
+
+        While some of those pods stand there, each blocking its device, the next one gets another device, so it may be
+        tried at once; as many as the node has devices would block it for good.
+        """
+        entries = self.memory[pair[0]].unfit_on
+        if not entries:
+            return frozenset()
+        blockers = [self.board.node_of(d) for r in self.fleet.blockers(pair) for d in r.spec.devices[:1]]
+        avoided = []
+        for node, entry in entries.items():
+            standing = blockers.count(node)
+            if entry.not_before_us > self.now_us and not 0 < standing < len(self.board.devices_in(node)):
+                self.due(entry.not_before_us)
+                avoided.append(node)
+        return frozenset(avoided)
+
     def usage(self, pair: Pair) -> Usage:
         """Decayed device time of the pair up to now."""
         before = self.memory[pair[0]].usage.get(pair[1], Usage())
-        held = sum(len(r.spec.devices) for r in self.fleet.all_of(pair))
+        held = sum(len(self.devices_of(r)) for r in self.fleet.all_of(pair))
         return grow_usage(before, held, self.now_us, self.params.usage_memory_us)
+
+    def _leaves(self, replica: ReplicaStatus) -> None:
+        pair = (replica.spec.function, replica.spec.variant)
+        self.fleet.leaving.add(replica.spec.id)
+        self.holders.pop(pair, None)
+        self.stale_givers.add(pair)
+        if self._freed is not None:
+            self._freed.update(d for d in self.devices_of(replica) if not self.board.is_claimed(d))
 
     def drain(self, replica: ReplicaStatus, reason: Reason, for_function: str | None = None) -> None:
         """Take a replica away once what it runs has ended."""
-        self.fleet.leaving.add(replica.spec.id)
-        self.holders.pop((replica.spec.function, replica.spec.variant), None)
+        self._leaves(replica)
         self.actions.append(Drain(replica_id=replica.spec.id, reason=reason, for_function=for_function))
         memory = self.memory.get(replica.spec.function)
         if memory is not None and reason in (Reason.GIVES_WAY, Reason.QUANTUM_OVER):
@@ -119,8 +245,7 @@ class Draft:
 
     def kill(self, replica: ReplicaStatus, reason: Reason, detail: str, *, failed: bool = True) -> None:
         """End a broken replica now and count it as a failure (unless only its revision was given up)."""
-        self.fleet.leaving.add(replica.spec.id)
-        self.holders.pop((replica.spec.function, replica.spec.variant), None)
+        self._leaves(replica)
         self.actions.append(Kill(replica_id=replica.spec.id, reason=reason, detail=detail))
         spec = replica.spec
         function = self.observed.functions.get(spec.function)
@@ -142,10 +267,9 @@ class Draft:
 
     def start(self, pair: Pair, function: Function, need: Need, devices: tuple[str, ...]) -> None:
         """Start one replica of `function` (as of its revision) on the devices."""
-        new = self._new_ordinals.setdefault(pair, set())
-        ordinal = self.fleet.free_ordinal(self.observed.leaving, pair, function.revision, new)
-        new.add(ordinal)
-        identity = replica_id(function.key, pair[1], function.primary, function.revision, ordinal)
+        stem = replica_id(function.key, pair[1], function.primary, function.revision, 0).removesuffix("-0")
+        ordinal = self.fleet.new_ordinal(stem)
+        identity = f"{stem}-{ordinal}"
         spec = ReplicaSpec(
             id=identity,
             function=function.key,
@@ -155,7 +279,8 @@ class Draft:
             devices=devices,
         )
         reservations = self.board.take(identity, need, devices, pair)
-        self.actions.append(Start(spec=spec, reservations=reservations, function=function))
+        avoid_nodes = tuple(sorted(self.avoided(pair)))
+        self.actions.append(Start(spec=spec, reservations=reservations, function=function, avoid_nodes=avoid_nodes))
         self.fleet.started[pair] = self.fleet.started.get(pair, 0) + 1
         self.memory[function.key] = rollout.trying(self.memory[function.key], function.revision, self.now_us)
 

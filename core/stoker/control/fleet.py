@@ -1,4 +1,8 @@
-"""The replicas of one plan, by pair: which live, which leave already, and which leave by this plan."""
+"""The replicas of one plan, by pair: which live, which leave already, which leave by this plan, which only block.
+
+A blocker is a replica that got a device that it may not use: it will never be warm, and stays only so that nobody else
+gets that device before its replacement has a good one (stoker.control.unfit).
+"""
 
 from collections.abc import Iterable
 
@@ -11,12 +15,21 @@ class Fleet:
     """An index over replica statuses. `leaving` grows as the plan takes replicas away."""
 
     def __init__(self, replicas: Iterable[ReplicaStatus], leaving: Iterable[str]) -> None:
-        self.by_id = {r.spec.id: r for r in replicas if r.state is not ReplicaState.GONE}
+        self.by_id: dict[str, ReplicaStatus] = {}
+        self._used: dict[str, set[int]] = {}
+        """Ordinals in use by the id without them. A pod that has ended has its name until it is removed."""
+        for replica in replicas:
+            self._use(replica.spec.id)
+            if replica.state is not ReplicaState.GONE:
+                self.by_id[replica.spec.id] = replica
+        for identity in leaving:
+            self._use(identity)
         self.leaving = set(leaving) | {r.spec.id for r in self.by_id.values() if r.state is ReplicaState.DRAINING}
         self._by_pair: dict[Pair, list[ReplicaStatus]] = {}
         for replica in self.by_id.values():
             self._by_pair.setdefault((replica.spec.function, replica.spec.variant), []).append(replica)
         self._pairs = sorted(self._by_pair)
+        self._blocking = {pair for pair, held in self._by_pair.items() if any(is_blocker(r) for r in held)}
         self.started: dict[Pair, int] = {}
         """Replicas that this plan starts."""
 
@@ -28,28 +41,48 @@ class Fleet:
         """All replicas of a pair that are not gone."""
         return self._by_pair.get(pair, [])
 
+    def staying(self, pair: Pair) -> list[ReplicaStatus]:
+        """All that are not on their way out, blockers too."""
+        return [r for r in self._by_pair.get(pair, ()) if r.spec.id not in self.leaving]
+
     def live(self, pair: Pair) -> list[ReplicaStatus]:
         """Starting and warm ones that stay."""
-        return [r for r in self.all_of(pair) if r.spec.id not in self.leaving]
+        staying = self.staying(pair)
+        return [r for r in staying if not is_blocker(r)] if pair in self._blocking else staying
 
     def warm(self, pair: Pair) -> list[ReplicaStatus]:
         """Warm ones that stay."""
         return [r for r in self.live(pair) if r.state is ReplicaState.WARM]
 
+    def blocking(self) -> list[Pair]:
+        """Pairs that have a blocker."""
+        return sorted(self._blocking)
+
+    def blockers(self, pair: Pair) -> list[ReplicaStatus]:
+        """Those that got an unfit device and stay, the longest there first."""
+        if pair not in self._blocking:
+            return []
+        return sorted((r for r in self.staying(pair) if is_blocker(r)), key=lambda r: (r.started_us, r.spec.id))
+
     def of_function(self, key: str) -> list[ReplicaStatus]:
         """All replicas of a function that are not gone."""
         return [r for variant in Variant for r in self.all_of((key, variant))]
 
-    def free_ordinal(self, taken: Iterable[str], pair: Pair, revision: str, started: Iterable[int]) -> int:
-        """The smallest ordinal that no replica of the pair and revision has, `taken` ids (still ending) included."""
-        used = {r.spec.ordinal for r in self.all_of(pair) if r.spec.revision == revision} | set(started)
-        prefix = f"{pair[0]}-{revision}-"
-        used |= {
-            int(tail)
-            for identity in taken
-            if identity.startswith(prefix) and (tail := identity.rpartition("-")[2]).isdigit()
-        }
+    def new_ordinal(self, stem: str) -> int:
+        """The smallest free ordinal of the ids `STEM-ORDINAL`, now used; ending and ended replicas keep theirs."""
+        used = self._used.setdefault(stem, set())
         ordinal = 0
         while ordinal in used:
             ordinal += 1
+        used.add(ordinal)
         return ordinal
+
+    def _use(self, identity: str) -> None:
+        stem, _, tail = identity.rpartition("-")
+        if tail.isdecimal():
+            self._used.setdefault(stem, set()).add(int(tail))
+
+
+def is_blocker(replica: ReplicaStatus) -> bool:
+    """Whether it got a device that it may not use, and so never gets warm."""
+    return bool(replica.unfit) and replica.state is ReplicaState.STARTING

@@ -10,14 +10,14 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from stoker.control import allocation, rollout
-from stoker.control.candidates import candidates_for
-from stoker.control.capacity import needs_of
+from stoker.control import allocation, candidates, rollout, unfit
 from stoker.control.conditions import describe
 from stoker.control.draft import Draft
+from stoker.control.fleet import is_blocker
 from stoker.control.planning import (
     Claim,
     Credit,
+    Failure,
     FunctionMemory,
     Observed,
     Pair,
@@ -27,11 +27,11 @@ from stoker.control.planning import (
     Stop,
 )
 from stoker.control.wants import Rank, Want, shape
-from stoker.model.fitting import fits_any
-from stoker.model.function import Variant
+from stoker.model.device import DeviceKind
+from stoker.model.function import Function, Variant
 from stoker.model.quantity import format_duration
 from stoker.model.replica import ReplicaState
-from stoker.reasons import Reason
+from stoker.reasons import PLATFORM_WAITS, Reason
 
 
 def plan(observed: Observed, now_us: int, params: PlanParams) -> Plan:
@@ -48,6 +48,7 @@ def plan(observed: Observed, now_us: int, params: PlanParams) -> Plan:
     ]
     draft.board.set_claims(_standing_claims(draft, wants))
     _serve(draft, wants)
+    unfit.release_blockers(draft)
     _stop_drained(draft)
     for key, function in observed.functions.items():
         for variant in function.variants:
@@ -63,18 +64,21 @@ def plan(observed: Observed, now_us: int, params: PlanParams) -> Plan:
 
 def _fold(draft: Draft) -> None:
     observed, now_us = draft.observed, draft.now_us
+    failures: dict[str, list[Failure]] = {}
+    for failure in observed.failures:
+        failures.setdefault(failure.function, []).append(failure)
     for key, function in observed.functions.items():
         memory = observed.memory.functions.get(key, FunctionMemory())
         live = [r for variant in Variant for r in draft.fleet.live((key, variant))]
         memory = rollout.observe(memory, function, live, now_us, draft.params)
-        for failure in observed.failures:
-            if failure.function == key:
-                memory = rollout.count_failure(memory, function, failure, draft.params)
+        for failure in failures.get(key, ()):
+            memory = rollout.count_failure(memory, function, failure, draft.params)
+        memory = unfit.count(draft, memory, key)
         memory = rollout.check_progress(memory, function, now_us)
         if rollout.is_updating(memory, function.revision) and memory.failed is None:
-            unfit = fits_any(function, observed.devices)
-            if unfit is not None:
-                memory = rollout.give_up(memory, function.revision, unfit)
+            misfit = draft.misfit(function)
+            if misfit is not None and not _may_come(draft, function):
+                memory = rollout.give_up(memory, function.revision, misfit)
         if memory.trying_since_us is not None:
             draft.due(memory.trying_since_us + function.spec.progress_deadline_us)
         credit = {}
@@ -82,7 +86,16 @@ def _fold(draft: Draft) -> None:
             pair = (key, variant)
             before = memory.credit.get(variant, Credit())
             credit[variant] = allocation.grow_credit(before, draft.fleet.all_of(pair), draft.clocks.get(variant, 0.0))
-        draft.memory[key] = replace(memory, credit=credit)
+        draft.memory[key] = memory if credit == memory.credit else replace(memory, credit=credit)
+        draft.look_ahead(function)
+
+
+def _may_come(draft: Draft, function: Function) -> bool:
+    """Whether devices for the function may appear: on Kubernetes nodes come and go, and so do all their GPUs."""
+    devices = draft.observed.devices
+    kinds = {device.kind for device in devices}
+    kind = DeviceKind.GPU if function.primary is Variant.GPU else DeviceKind.CPU
+    return kind not in kinds and (not devices or any(device.node for device in devices))
 
 
 def _charge(draft: Draft, pair: Pair) -> None:
@@ -112,6 +125,8 @@ def _kill_broken(draft: Draft) -> None:
         elif replica.state is ReplicaState.STARTING and function is not None:
             if replica.spec.id in draft.fleet.leaving or replica.spec.variant not in function.variants:
                 continue
+            if is_blocker(replica) or replica.waiting in PLATFORM_WAITS:
+                continue  # its own process has not begun
             limit_us = function.container_of(replica.spec.variant).startup_timeout_us
             if draft.now_us - replica.started_us > limit_us:
                 limit = format_duration(limit_us)
@@ -126,7 +141,7 @@ def _remove_deleted(draft: Draft) -> None:
         function = draft.observed.functions.get(pair[0])
         if function is not None and pair[1] in function.variants:
             continue
-        for replica in draft.fleet.live(pair):
+        for replica in draft.fleet.staying(pair):
             draft.drain(replica, Reason.DELETING if function is None else Reason.REVISION_REPLACED)
 
 
@@ -157,6 +172,8 @@ def _serve(draft: Draft, wants: list[Want]) -> None:
             if want.backlogged:
                 draft.set_waiting(pair, waits=False)
             continue
+        if want.extra:
+            continue
         draft.waiting.add(pair)
         if want.backlogged:
             draft.set_waiting(pair, waits=True)
@@ -170,26 +187,33 @@ def _serve(draft: Draft, wants: list[Want]) -> None:
 
 
 def _start(draft: Draft, want: Want) -> bool:
-    for need in needs_of(want.function, want.pair[1]):
-        devices = draft.board.place(need, want.pair)
+    pair = want.pair
+    avoid = draft.avoided(pair)
+    for need in draft.needs(want.function, pair[1]):
+        if draft.exceeds_quota(pair, need):
+            draft.over_quota.add(pair)
+            continue
+        devices = draft.board.place(need, pair, avoid)
         if devices is not None:
-            draft.start(want.pair, want.function, need, devices)
+            draft.over_quota.discard(pair)
+            draft.start(pair, want.function, need, devices)
             return True
     return False
 
 
 def _free_devices(draft: Draft, want: Want) -> bool:
     """Claim devices for the want, draining who must give way; False when nothing can be freed now."""
-    candidates = candidates_for(draft, want)
-    needs = needs_of(want.function, want.pair[1])
-    eviction = allocation.find_eviction(draft.board, needs, want.pair, candidates, draft.fleet.leaving)
+    pair = want.pair
+    tenant = pair[0].partition("/")[0] if pair in draft.over_quota else None
+    needs = draft.needs(want.function, pair[1])
+    eviction = next((e for need in needs if (e := candidates.find(draft, want, need, tenant)) is not None), None)
     if eviction is None:
         return False
     for victim in eviction.victims:
-        draft.drain(draft.fleet.by_id[victim.replica_id], victim.reason, want.pair[0])
+        draft.drain(draft.fleet.by_id[victim.replica_id], victim.reason, pair[0])
         if victim.rank == 0:
-            draft.clocks[want.pair[1]] = max(draft.clocks.get(want.pair[1], 0.0), victim.cost)
-    draft.board.claim(want.pair, eviction.need, eviction.devices)
+            draft.clocks[pair[1]] = max(draft.clocks.get(pair[1], 0.0), victim.cost)
+    draft.claim(pair, eviction.need, eviction.devices)
     return True
 
 

@@ -7,9 +7,10 @@ from msgspec import Struct
 
 from stoker.model.demand import Demand
 from stoker.model.device import Device, Reservation
-from stoker.model.function import Function, Sharing, Variant
+from stoker.model.function import Function, PreWarmPolicy, Sharing, Variant
 from stoker.model.replica import ReplicaSpec, ReplicaStatus
 from stoker.model.status import FunctionStatus
+from stoker.policies.prewarm.interface import ArrivalHistory
 from stoker.reasons import Reason
 
 Pair = tuple[str, Variant]
@@ -20,7 +21,10 @@ class Start(Struct, frozen=True, kw_only=True, tag=True):
 
     spec: ReplicaSpec
     reservations: tuple[Reservation, ...]
+    """Kubernetes: provisional, until the agent has said which devices the pod really got."""
     function: Function
+    avoid_nodes: tuple[str, ...] = ()
+    """Nodes where pods of the function got unfit devices lately: it should not go there now."""
 
 
 class Drain(Struct, frozen=True, kw_only=True, tag=True):
@@ -102,6 +106,17 @@ class Credit(Struct, frozen=True, kw_only=True):
     """Per live replica its start and its count of served requests, as last seen (ids are used again)."""
 
 
+class NodeBackOff(Struct, frozen=True, kw_only=True):
+    """A node where pods of one function got devices that they may not use."""
+
+    failures: int
+    at_us: int
+    """The last of them."""
+    not_before_us: int
+    counted: dict[str, int] = {}
+    """The unfit replicas that are counted, with their starts (ids are used again)."""
+
+
 class FunctionMemory(Struct, frozen=True, kw_only=True):
     """What plan() remembers of one function."""
 
@@ -120,6 +135,10 @@ class FunctionMemory(Struct, frozen=True, kw_only=True):
     """When a variant last gave way: the wakes until then were answered, and do not bring it back."""
     usage: dict[Variant, Usage] = {}
     credit: dict[Variant, Credit] = {}
+    unfit_on: dict[str, NodeBackOff] = {}
+    """By node."""
+    arrivals: ArrivalHistory = ArrivalHistory()
+    """Of the primary variant; kept only while a policy of the function learns from it."""
 
 
 class Claim(Struct, frozen=True, kw_only=True):
@@ -147,8 +166,11 @@ class Observed(Struct, frozen=True, kw_only=True):
 
     functions: dict[str, Function]
     devices: tuple[Device, ...]
+    """Kubernetes: of all nodes, their ids `NODE/ID`."""
     reservations: tuple[Reservation, ...] = ()
+    """Kubernetes: those of the Start until the agent knows the pod's real devices, then those."""
     replicas: tuple[ReplicaStatus, ...] = ()
+    """Kubernetes: pods of any phase. `spec.devices` are the devices that a replica really has, empty until known."""
     demand: Demand = {}
     queued: dict[str, dict[Variant, int]] = {}
     start_us: dict[str, dict[Variant, int]] = {}
@@ -160,6 +182,14 @@ class Observed(Struct, frozen=True, kw_only=True):
     killed: frozenset[str] = frozenset()
     """Those of `leaving` that are being killed."""
     memory: PlanMemory = PlanMemory()
+    wall_us: int = 0
+    """Microseconds since the epoch at this instant, for cron windows; 0: nobody knows, and there are none."""
+    cross_tenant: frozenset[str] = frozenset()
+    """Namespaces that may share a device with one another."""
+    max_gpus: dict[str, int] = {}
+    """GPUs that the replicas of a namespace may hold in all; a namespace without an entry has no bound."""
+    nodes: dict[Pair, frozenset[str]] = {}
+    """Nodes that the pods of a pair may go to (GpuPolicy.pools); a pair without an entry may go to any."""
 
 
 class PlanParams(Struct, frozen=True, kw_only=True):
@@ -176,10 +206,17 @@ class PlanParams(Struct, frozen=True, kw_only=True):
     back_off_max_us: int = 30_000_000
     healthy_us: int = 60_000_000
     """A replica that was warm this long wipes the record of failures."""
+    unfit_back_off_us: int = 10_000_000
+    """Before a pod goes again to a node where the last one got an unfit device (nothing while that one blocks it)."""
+    unfit_back_off_max_us: int = 600_000_000
     max_crashes: int = 3
     """Failed starts of an update before it is given up."""
     wake_us: int = 1_000_000
     """Least time that a wake counts, also with a keep-alive of zero."""
+    pre_warm: PreWarmPolicy = PreWarmPolicy.NONE
+    """Of functions that do not set scaling.preWarm."""
+    keep_alive_max_us: int | None = None
+    """No idle replica is kept longer, whatever its function asks; None: unbounded."""
     resync_us: int = 1_000_000
     """Longest time between two plans while anything runs or waits."""
 

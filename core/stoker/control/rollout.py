@@ -14,7 +14,7 @@ from stoker.control.planning import BackOff, FailedRevision, Failure, FunctionMe
 from stoker.model.function import Function, Variant
 from stoker.model.quantity import format_duration
 from stoker.model.replica import ReplicaState, ReplicaStatus
-from stoker.reasons import Reason
+from stoker.reasons import PLATFORM_FAULTS, Reason
 
 
 def observe(
@@ -133,6 +133,7 @@ def count_failure(memory: FunctionMemory, function: Function, failure: Failure, 
     memory = replace(memory, back_off={**memory.back_off, failure.variant: entry})
     if (
         not failure.amends
+        and failure.reason not in PLATFORM_FAULTS
         and is_updating(memory, revision)
         and (entry.failures >= params.max_crashes or failure.reason is Reason.START_TIMEOUT)
     ):

@@ -1,7 +1,8 @@
 """How many replicas of a variant are wanted, and which may go for lack of use. Knows one pair at a time.
 
 replicas = clamp(ceil(in system / concurrency), min, max) (concurrency target; a model of queueing comes later).
-A wake is a weak want of one: it takes a free device and never another function's.
+A wake is a weak want of one: it takes a free device and never another function's. What is forecast is wanted like
+minReplicas where the user named the time (firm), and like a wake where a policy guessed it (weak).
 """
 
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from msgspec import Struct
 
 from stoker.model.function import Function, Variant
 from stoker.model.replica import ReplicaState, ReplicaStatus
+from stoker.policies.prewarm.interface import NOTHING, Forecast
 
 
 class Size(Struct, frozen=True, kw_only=True):
@@ -23,19 +25,32 @@ class Size(Struct, frozen=True, kw_only=True):
     """When the weak want ends unless it is woken again."""
 
 
+def keep_alive_us(function: Function, forecast: Forecast = NOTHING) -> int:
+    """How long an idle replica stays."""
+    return function.spec.scaling.keep_alive_ttl_us if forecast.keep_us is None else forecast.keep_us
+
+
 def size_of(  # noqa: PLR0917  one pair's facts
-    function: Function, variant: Variant, load: int, last_wake_us: int | None, now_us: int, least_wake_us: int
+    function: Function,
+    variant: Variant,
+    load: int,
+    last_wake_us: int | None,
+    now_us: int,
+    least_wake_us: int,
+    forecast: Forecast = NOTHING,
 ) -> Size:
     """What is wanted of a pair with `load` requests that need a replica."""
     most = function.max_replicas_of(variant)
-    least = min(function.min_replicas_of(variant), most)
+    least = min(max(function.min_replicas_of(variant), forecast.firm), most)
     strong = min(max(-(-load // function.concurrency_of(variant)), least), most)
     until = None
     if last_wake_us is not None:
-        until = last_wake_us + max(function.spec.scaling.keep_alive_ttl_us, least_wake_us)
+        until = last_wake_us + max(keep_alive_us(function, forecast), least_wake_us)
     woken = until is not None and now_us < until
-    weak = min(max(strong, 1 if woken else 0), most)
-    return Size(least=least, strong=strong, weak=weak, most=most, weak_until_us=until if weak > strong else None)
+    weak = min(max(strong, 1 if woken else 0, forecast.weak), most)
+    return Size(
+        least=least, strong=strong, weak=weak, most=most, weak_until_us=until if woken and weak > strong else None
+    )
 
 
 def is_idle(replica: ReplicaStatus) -> bool:
@@ -43,14 +58,16 @@ def is_idle(replica: ReplicaStatus) -> bool:
     return replica.state is ReplicaState.WARM and replica.in_flight == 0 and replica.idle_since_us is not None
 
 
-def keep_until_us(replica: ReplicaStatus, function: Function, least_us: int) -> int | None:
+def keep_until_us(
+    replica: ReplicaStatus, function: Function, least_us: int, forecast: Forecast = NOTHING
+) -> int | None:
     """When an idle replica has been kept alive long enough; None while it is not idle.
 
     One that was never used stays for at least `least_us`: whoever woke it must get the chance to come back.
     """
     if not is_idle(replica) or replica.idle_since_us is None:
         return None
-    ttl_us = function.spec.scaling.keep_alive_ttl_us
+    ttl_us = keep_alive_us(function, forecast)
     return replica.idle_since_us + (ttl_us if replica.served else max(ttl_us, least_us))
 
 

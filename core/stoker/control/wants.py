@@ -7,12 +7,13 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from stoker.control import rollout, scaling
+from stoker.control import rollout, scaling, unfit
 from stoker.control.draft import Draft
 from stoker.control.planning import Pair
 from stoker.control.scaling import Size
 from stoker.model.function import Function, Variant
 from stoker.model.replica import ReplicaState, ReplicaStatus
+from stoker.policies.prewarm.interface import NOTHING
 from stoker.reasons import Reason
 
 
@@ -38,6 +39,8 @@ class Want(Struct, frozen=True, kw_only=True):
     """It is of a new revision whose old replicas may make room for it."""
     backlogged: bool = False
     """There is demand and no replica: the quantum rule applies."""
+    extra: bool = False
+    """It replaces one that serves on a sick device: nobody waits for it."""
 
 
 MAX_STARTS_PER_PLAN = 32
@@ -50,15 +53,18 @@ def shape(draft: Draft, function: Function, variant: Variant) -> list[Want]:
     wanted = draft.wanted(function.key)
     memory = draft.memory[function.key]
     size = _size(draft, function, pair, draft.load(pair))
-    keep = _size(draft, function, pair, draft.whole_load(pair)).weak
     if size.weak_until_us is not None:
         draft.due(size.weak_until_us)
+    updating = rollout.is_updating(memory, wanted.revision)
+    if not draft.fleet.all_of(pair) and not (updating and draft.board.claims_of(pair)):
+        goal = min(size.weak, 1) if updating else size.weak
+        return _wants(draft, pair, wanted, size, goal, updates=updating)
+    keep = _size(draft, function, pair, draft.whole_load(pair)).weak
     _drop_superseded(draft, pair, wanted.revision)
     live = draft.fleet.live(pair)
     old = [r for r in live if r.spec.revision != wanted.revision]
     new = [r for r in live if r.spec.revision == wanted.revision]
     warm_new = sum(r.state is ReplicaState.WARM for r in new)
-    updating = rollout.is_updating(memory, wanted.revision)
 
     goal = size.weak
     if old or (updating and draft.board.claims_of(pair)):
@@ -66,25 +72,38 @@ def shape(draft: Draft, function: Function, variant: Variant) -> list[Want]:
         goal = max(goal, min(1, size.most))
     if not warm_new and (old or updating):
         goal = min(goal, 1)
-    _drain_idle(draft, function, new, max(keep, goal if old else 0), size)
+    poor = [] if old else [r for r in new if unfit.is_poor(draft, r)]
+    extra = 0
+    if poor and not updating and goal > 0:
+        extra = unfit.replace_poor(draft, pair, new, poor, goal)
+        new = [r for r in new if r.spec.id not in draft.fleet.leaving]
+    # A replacement on its way keeps nobody from being needed.
+    beside = 1 if poor and any(r.state is ReplicaState.STARTING for r in new) else 0
+    least = max(keep, goal if old else 0) + beside
+    _drain_idle(draft, function, new, least, size, most=size.most + (1 if poor else 0))
     if old and warm_new:
         surplus = len(old) - max(0, keep - warm_new)
         for replica in scaling.least_loss_first(old)[: max(0, surplus)]:
             draft.drain(replica, Reason.REVISION_REPLACED)
     else:
-        _drain_idle(draft, function, old, keep, size)
-    return _wants(draft, pair, wanted, size, goal, updates=bool(old) or updating)
+        _drain_idle(draft, function, old, keep, size, most=size.most)
+    wants = _wants(draft, pair, wanted, size, goal, updates=bool(old) or updating)
+    if extra and not wants and not _backs_off(draft, pair, wanted.revision):
+        # More than the spec allows, while the two stand beside each other; a free device only.
+        since_us = draft.waiting_since_us(pair)
+        wants = [Want(pair=pair, function=wanted, rank=Rank.WEAK, since_us=since_us, extra=True)]
+    return wants
 
 
 def _size(draft: Draft, function: Function, pair: Pair, load: int) -> Size:
     woken_us = draft.last_wake_us(pair)
-    return scaling.size_of(function, pair[1], load, woken_us, draft.now_us, draft.params.wake_us)
+    return scaling.size_of(function, pair[1], load, woken_us, draft.now_us, draft.params.wake_us, draft.forecast(pair))
 
 
 def _drop_superseded(draft: Draft, pair: Pair, revision: str) -> None:
     """A revision that is not wanted and not ready has nothing to give; a failed one goes whatever its state."""
     failed = draft.memory[pair[0]].failed
-    for replica in draft.fleet.live(pair):
+    for replica in draft.fleet.staying(pair):
         if replica.spec.revision == revision:
             continue
         if failed is not None and replica.spec.revision == failed.revision:
@@ -96,15 +115,18 @@ def _drop_superseded(draft: Draft, pair: Pair, revision: str) -> None:
             draft.drain(replica, Reason.REVISION_REPLACED)
 
 
-def _drain_idle(draft: Draft, function: Function, replicas: list[ReplicaStatus], keep: int, size: Size) -> None:
+def _drain_idle(
+    draft: Draft, function: Function, replicas: list[ReplicaStatus], keep: int, size: Size, *, most: int
+) -> None:
     """Take away what is over the bound, and what has been idle for the keep-alive beyond `keep`."""
-    over = scaling.least_loss_first(replicas)[: max(0, len(replicas) - size.most)]
+    over = scaling.least_loss_first(replicas)[: max(0, len(replicas) - most)]
     for replica in over:
         draft.drain(replica, Reason.SCALED_DOWN)
     left = [r for r in replicas if r not in over]
     spare = max(0, len(left) - keep)
+    forecast = draft.forecast((function.key, replicas[0].spec.variant)) if replicas else NOTHING
     for replica in scaling.longest_idle_first(left):
-        until_us = scaling.keep_until_us(replica, function, draft.params.wake_us)
+        until_us = scaling.keep_until_us(replica, function, draft.params.wake_us, forecast)
         if until_us is None or len(left) <= size.least:
             continue
         if until_us <= draft.now_us and spare > 0:

@@ -1,0 +1,1 @@
+"""What is made warm before requests come, and how long it stays after them."""

@@ -1,0 +1,109 @@
+"""The operator's port on an agent: the stream of replicas, and drains. mTLS; only the operator gets through.
+
+Knows the form of questions and answers, and nothing of how replicas are followed.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from ssl import SSLContext
+
+import msgspec
+from aiohttp import web
+
+from stoker.model.function import Variant
+from stoker.wire.cluster import (
+    DRAIN_PATH,
+    DRAIN_WAIT_S,
+    HEARTBEAT_S,
+    REPLICAS_MIN_INTERVAL_S,
+    REPLICAS_PATH,
+    DrainAnswer,
+    DrainRequest,
+    ReplicaFrame,
+    ReplicaReport,
+)
+from stoker_runtime.snapshot_feed import SnapshotFeed
+
+_MAX_BODY = 4096
+_ENCODER = msgspec.json.Encoder()
+_DRAIN = msgspec.json.Decoder(DrainRequest)
+
+Drain = Callable[[str, float], Awaitable[int | None]]
+"""Pod uid and seconds to wait -> requests in flight; None for a pod that is not known."""
+
+
+class Told:
+    """What a frame is made of. Each is asked for when a line is written."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        accepting: Callable[[], bool],
+        replicas: Callable[[], tuple[ReplicaReport, ...]],
+        queued: Callable[[], Mapping[str, Mapping[Variant, int]]],
+        start_ms: Callable[[], Mapping[str, Mapping[Variant, int]]],
+    ) -> None:
+        self._node = node
+        self._accepting = accepting
+        self._replicas = replicas
+        self._queued = queued
+        self._start_ms = start_ms
+
+    def frame(self, seq: int) -> ReplicaFrame:
+        return ReplicaFrame(
+            seq=seq,
+            node=self._node,
+            accepting=self._accepting(),
+            replicas=self._replicas(),
+            queued={key: dict(by) for key, by in self._queued().items()},
+            start_ms={key: dict(by) for key, by in self._start_ms().items()},
+        )
+
+
+class Control:
+    """The listener."""
+
+    def __init__(self, told: Told, drain: Drain, *, drain_wait_s: float = DRAIN_WAIT_S) -> None:
+        self._drain = drain
+        self._drain_wait_s = drain_wait_s
+        self._feed = SnapshotFeed(lambda seq: _ENCODER.encode(told.frame(seq)), REPLICAS_MIN_INTERVAL_S, HEARTBEAT_S)
+        self._runner: web.AppRunner | None = None
+        self.port = 0
+
+    def changed(self) -> None:
+        """Something about a replica is different now."""
+        self._feed.changed()
+
+    async def start(self, host: str, port: int, ssl: SSLContext | None) -> None:
+        """Raises OSError where the address cannot be had. Without `ssl` it is for tests only."""
+        app = web.Application(client_max_size=_MAX_BODY)
+        app.router.add_get(REPLICAS_PATH, self._feed.handle)
+        app.router.add_post(DRAIN_PATH, self._on_drain)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
+        await runner.setup()
+        site = web.TCPSite(runner, host, port, ssl_context=ssl, reuse_address=True)
+        try:
+            await site.start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        self.port = int(runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """End the streams and close. Twice is fine."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            self._feed.close()
+            await runner.cleanup()
+
+    async def _on_drain(self, request: web.Request) -> web.Response:
+        try:
+            asked = _DRAIN.decode(await request.read())
+        except msgspec.MsgspecError as err:
+            return web.Response(status=400, text=f"the body is no DrainRequest: {err}\n")
+        in_flight = await self._drain(asked.pod_uid, self._drain_wait_s)
+        if in_flight is None:
+            return web.Response(status=404, text=f"no pod with the uid {asked.pod_uid} is known here\n")
+        answer = DrainAnswer(drained=in_flight == 0, in_flight=in_flight)
+        return web.Response(body=_ENCODER.encode(answer), content_type="application/json")

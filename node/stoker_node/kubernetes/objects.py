@@ -1,0 +1,100 @@
+"""The objects of the API server that an agent reads, as structs of the fields in use.
+
+Knows no client call: what is asked for, and how, is said in stoker_node.kubernetes.node.
+"""
+
+from typing import Any
+
+from msgspec import Struct, field
+
+from stoker.wire.cluster import GROUP, VERSION
+from stoker_runtime.kube.objects import ObjectMeta, Resource
+
+
+class VolumeMount(Struct, frozen=True, rename="camel", gc=False):
+    name: str = ""
+
+
+class Container(Struct, frozen=True, rename="camel"):
+    name: str
+    image: str = ""
+    volume_mounts: tuple[VolumeMount, ...] | None = None
+
+
+class ImageVolume(Struct, frozen=True, rename="camel", gc=False):
+    reference: str = ""
+
+
+class Volume(Struct, frozen=True, rename="camel"):
+    name: str
+    image: ImageVolume | None = None
+
+
+class PodSpec(Struct, frozen=True, rename="camel"):
+    node_name: str = ""
+    containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] | None = None
+    volumes: tuple[Volume, ...] | None = None
+
+
+class Ended(Struct, frozen=True, rename="camel", gc=False):
+    reason: str = ""
+    exit_code: int = 0
+
+
+class Running(Struct, frozen=True, rename="camel", gc=False):
+    started_at: str | None = None
+
+
+class ContainerState(Struct, frozen=True, rename="camel"):
+    running: Running | None = None
+    terminated: Ended | None = None
+
+
+class ContainerStatus(Struct, frozen=True, rename="camel"):
+    name: str
+    restart_count: int = 0
+    state: ContainerState = ContainerState()
+    last_state: ContainerState = ContainerState()
+
+
+class PodStatus(Struct, frozen=True, rename="camel"):
+    phase: str = ""
+    reason: str = ""
+    pod_ip: str = field(default="", name="podIP")
+    start_time: str | None = None
+    container_statuses: tuple[ContainerStatus, ...] | None = None
+
+
+class Pod(Struct, frozen=True, rename="camel"):
+    metadata: ObjectMeta
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+
+class NodeImage(Struct, frozen=True, rename="camel"):
+    names: tuple[str, ...] | None = None
+
+
+class NodeStatus(Struct, frozen=True, rename="camel"):
+    allocatable: dict[str, str] | None = None
+    images: tuple[NodeImage, ...] | None = None
+
+
+class Node(Struct, frozen=True, rename="camel"):
+    metadata: ObjectMeta
+    status: NodeStatus = NodeStatus()
+
+
+class Document(Struct, frozen=True, rename="camel"):
+    """An object of Stoker's own kinds: its spec is read by the decoders of stoker.wire."""
+
+    metadata: ObjectMeta
+    spec: Any = None
+
+
+PODS: Resource[Pod] = Resource("", "v1", "pods", namespaced=True, type=Pod)
+NODES: Resource[Node] = Resource("", "v1", "nodes", namespaced=False, type=Node)
+FUNCTIONS: Resource[Document] = Resource(GROUP, VERSION, "gpufunctions", namespaced=True, type=Document)
+POLICIES: Resource[Document] = Resource(GROUP, VERSION, "gpupolicies", namespaced=False, type=Document)
+FUNCTION_NODES: Resource[Document] = Resource(GROUP, VERSION, "functionnodes", namespaced=False, type=Document)
