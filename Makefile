@@ -83,7 +83,7 @@ chart: setup ## Copy CRDs and admission policies into the chart
 	@$(DEV) chart.sync
 
 lock: ## Regenerate requirements/ (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra cli --extra examples \
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra cli --extra examples --extra operator --extra scheduler \
 	  --override requirements/overrides.txt pyproject.toml requirements/dev.in -o requirements/dev.txt
 	uv pip compile $(IMAGE_LOCK) --extra operator --extra node --extra gateway --extra scheduler pyproject.toml \
 	  -o requirements/images/stoker.txt

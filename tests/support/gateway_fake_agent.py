@@ -249,6 +249,10 @@ class CountingSink:
     def forget(self, spec: MetricSpec, *labels: str) -> None:
         self.values.pop((spec.name, *labels), None)
 
+    def forget_function(self, namespace: str, function: str) -> None:
+        for key in [key for key in self.values if key[1:3] == (namespace, function)]:
+            del self.values[key]
+
 
 class Answer:
     """What a raw client read."""

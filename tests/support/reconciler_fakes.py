@@ -129,6 +129,9 @@ class FakeLauncher:
         self.alive.add(replica.id)
         return 4000
 
+    def give_up(self, replica_id: str) -> None:
+        """Its launches take no time."""
+
     async def terminate(self, replica_id: str, grace_us: int) -> None:
         self.calls.append(f"terminate {replica_id} {grace_us // MS}")
         if self.terminate_errors:
@@ -152,6 +155,7 @@ class Sink:
     def set(self, spec: MetricSpec, value: float, *labels: str) -> None: ...
     def observe(self, spec: MetricSpec, value: float, *labels: str) -> None: ...
     def forget(self, spec: MetricSpec, *labels: str) -> None: ...
+    def forget_function(self, namespace: str, function: str) -> None: ...
 
 
 class Bench:

@@ -46,8 +46,10 @@ class KubeClient:
         user_agent: str = "stoker",
         rng: Random | None = None,
         limits: Limits | None = None,
+        transport: Transport | None = None,
     ) -> None:
-        self.transport = Transport(config, user_agent=user_agent, rng=rng, limits=limits)
+        """`transport`: one of the caller's making, closed with this client; the three before it are not used then."""
+        self.transport = transport or Transport(config, user_agent=user_agent, rng=rng, limits=limits)
 
     @property
     def namespace(self) -> str:

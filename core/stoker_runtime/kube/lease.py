@@ -193,7 +193,7 @@ class Elector:
         except KubeError as exc:
             self._problem = str(exc)
             return False
-        self._problem = "" if held else f"{self.holder} holds it"
+        self._problem = ""  # that another holds it is none
         return held
 
     async def _look(self, timeout_s: float) -> None:

@@ -119,7 +119,7 @@ class Transport:
             error: ApiError | Unreachable
             asked_s = 0.0
             try:
-                return await self._once(call)
+                return await self.once(call)
             except Unauthorized:
                 if token_renewed or not self._credentials.refused():
                     raise
@@ -159,7 +159,8 @@ class Transport:
                     raise error
                 yield response.content.iter_any()
 
-    async def _once(self, call: Call) -> bytes:
+    async def once(self, call: Call) -> bytes:
+        """One try. Raises as `call`."""
         total_s = self.limits.timeout_s if call.timeout_s is None else call.timeout_s
         timeout = aiohttp.ClientTimeout(total=total_s, sock_connect=min(self.limits.connect_s, total_s))
         async with self._room:
