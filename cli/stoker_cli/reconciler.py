@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from stoker.control.plan import plan
@@ -17,10 +18,12 @@ from stoker.metrics import MetricsSink
 from stoker.model.demand import Demand
 from stoker.model.device import Reservation
 from stoker.model.function import Function, Variant
+from stoker.model.policy import Policy
 from stoker.model.status import FunctionStatus
 from stoker.policies.allocation.registry import make_allocation_policy
 from stoker.prediction import Predictions
 from stoker_cli.replica_life import AgentLives, Launcher, ReplicaLives
+from stoker_runtime.process import wall_us
 
 MIN_INTERVAL_S = 0.05
 """At most 20 plans a second, however many requests come and go; the first after a quiet time runs at once."""
@@ -63,12 +66,14 @@ class Reconciler:
         clock_us: Callable[[], int],
         metrics: MetricsSink,
         params: PlanParams = PlanParams(),  # noqa: B008  a frozen value
+        wall_us: Callable[[], int] = wall_us,
     ) -> None:
-        """Raises UnknownName for an allocation policy that does not exist."""
+        """Raises UnknownName for an allocation policy that does not exist. Cron windows go by `wall_us`."""
         make_allocation_policy(params.allocation)
         self._agent = agent
         self._gateway = gateway
         self._clock_us = clock_us
+        self._wall_us = wall_us
         self._params = params
         self._functions: dict[str, Function] = {}
         self._memory = PlanMemory()
@@ -84,6 +89,16 @@ class Reconciler:
     def set_functions(self, functions: Mapping[str, Function]) -> None:
         """The functions that are to be served from now on."""
         self._functions = dict(functions)
+        self.poke()
+
+    def set_policy(self, policy: Policy) -> None:
+        """What of the GpuPolicy acts on replicas, from the next plan on."""
+        self._params = msgspec.structs.replace(
+            self._params,
+            allocation=policy.allocation,
+            pre_warm=policy.pre_warm,
+            keep_alive_max_us=policy.keep_alive_max_us,
+        )
         self.poke()
 
     def poke(self) -> None:
@@ -161,6 +176,7 @@ class Reconciler:
             leaving=self._lives.leaving(),
             killed=self._lives.killed(),
             memory=self._memory,
+            wall_us=self._wall_us(),
         )
 
     def _act(self, result: Plan) -> bool:

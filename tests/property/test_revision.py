@@ -35,7 +35,7 @@ LIVE: dict[str, st.SearchStrategy[Any]] = {
         st.integers(1, 9),
         st.integers(1, 99),
     ),
-    "access": st.sampled_from([{"visibility": "Public"}, {"hostnames": ["a.example"]}]),
+    "access": st.sampled_from([{"visibility": "Public"}, {"visibility": "Public", "hostnames": ["a.example"]}]),
     "rollout": st.integers(1, 99).map(lambda s: {"progressDeadline": f"{s}s"}),
     "idempotent": st.booleans(),
     "cancelOnDisconnect": st.booleans(),

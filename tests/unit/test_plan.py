@@ -175,7 +175,7 @@ def test_an_unhealthy_device_is_not_used_and_named() -> None:
     result = world.plan()
     assert result.actions == ()
     ready = result.statuses["default/f"].condition("Ready")
-    assert ready.reason is Reason.WAITING_FOR_GPU
+    assert ready.reason is Reason.QUARANTINED
     assert "Xid 79" in ready.message
 
 

@@ -18,6 +18,9 @@ _NO_STALL = Condition(type="Stalled", status=False, reason=Reason.READY, message
 _NONE_WARM = Condition(type="Active", status=False, reason=Reason.SCALED_TO_ZERO, message="no replica is warm")
 _NO_COUNTS = ReplicaCounts()
 
+_NEEDS_SOMEBODY = frozenset({Reason.POD_REFUSED, Reason.NAME_CONFLICT})
+"""Failures that trying again does not heal: somebody must change something."""
+
 Said = tuple[Reason, str]
 
 
@@ -156,7 +159,7 @@ def _stalled(draft: Draft, function: Function, wanted: Function, pair: Pair) -> 
     if misfit is not None:
         return Condition(type="Stalled", status=True, reason=Reason.NO_FITTING_DEVICE, message=misfit)
     back_off = memory.back_off.get(pair[1])
-    if back_off is not None and back_off.failures >= draft.params.max_crashes:
+    if back_off is not None and (back_off.failures >= draft.params.max_crashes or back_off.reason in _NEEDS_SOMEBODY):
         message = sentences.failed_before(back_off).removeprefix("; ")
         return Condition(type="Stalled", status=True, reason=_failure_reason(back_off), message=message)
     return _NO_STALL
@@ -175,10 +178,12 @@ def _counts(replicas: Sequence[ReplicaStatus]) -> ReplicaCounts:
 
 def _placement(draft: Draft, replica: ReplicaStatus) -> Placement:
     spec = replica.spec
+    node = draft.board.node_of(spec.devices[0]) if spec.devices else ""
     return Placement(
         replica=spec.id,
         variant=spec.variant,
         revision=spec.revision,
         device=sentences.device_labels(draft, replica),
         state=replica.state,
+        node=node,
     )

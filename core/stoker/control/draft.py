@@ -1,5 +1,6 @@
 """A plan while it is being made: the observed world, what has been decided so far, and when to look again."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -70,6 +71,7 @@ class Draft:
         self.holdings: dict[frozenset[int], Holding] = {}
         """Of stoker.control.sentences, by the classes of devices."""
         self._freed: set[str] | None = None
+        self._blocked: Counter[str] | None = None
         self._misfits: dict[Needs, str | None] = {}
         self._needs: dict[tuple[Pair, str], Needs] = {}
         self._due_us: int | None = None
@@ -200,13 +202,26 @@ class Draft:
             return False
         namespace = pair[0].partition("/")[0]
         bound = self.observed.max_gpus.get(namespace)
-        return bound is not None and self.board.gpus_wanted(namespace, pair) + need.count > bound
+        if bound is None:
+            return False
+        held = self.board.gpus_wanted(namespace, pair) - self.blocked_gpus().get(namespace, 0)
+        return held + need.count > bound
+
+    def blocked_gpus(self) -> dict[str, int]:
+        """GPUs by namespace that blockers hold: nobody gets anything for them, so they count for no bound."""
+        if self._blocked is None:
+            self._blocked = Counter()
+            for pair in self.fleet.blocking():
+                for replica in self.fleet.all_of(pair):
+                    if replica.unfit:
+                        self._blocked[pair[0].partition("/")[0]] += len(self.devices_of(replica))
+        return self._blocked
 
     def avoided(self, pair: Pair) -> frozenset[str]:
         """Nodes where no replica of the pair may be tried now: the last pods there got unfit devices.
 
-        While some of those pods stand there, each blocking its device, the next one gets another device, so it may be
-        tried at once; as many as the node has devices would block it for good.
+        While those pods stand there, each blocking its device, the next one gets another device, so it may be tried at
+        once. Not where one of them has gone (the next might get its device), nor where they hold all that there is.
         """
         entries = self.memory[pair[0]].unfit_on
         if not entries:
@@ -215,7 +230,8 @@ class Draft:
         avoided = []
         for node, entry in entries.items():
             standing = blockers.count(node)
-            if entry.not_before_us > self.now_us and not 0 < standing < len(self.board.devices_in(node)):
+            heals = entry.landings <= standing < len(self.board.devices_in(node))
+            if entry.not_before_us > self.now_us and not heals:
                 self.due(entry.not_before_us)
                 avoided.append(node)
         return frozenset(avoided)

@@ -10,6 +10,8 @@ from stoker.control.planning import Pair
 from stoker.model.function import Variant
 from stoker.model.replica import ReplicaState, ReplicaStatus
 
+_VARIANTS = tuple(Variant)
+
 
 class Fleet:
     """An index over replica statuses. `leaving` grows as the plan takes replicas away."""
@@ -30,6 +32,8 @@ class Fleet:
             self._by_pair.setdefault((replica.spec.function, replica.spec.variant), []).append(replica)
         self._pairs = sorted(self._by_pair)
         self._blocking = {pair for pair, held in self._by_pair.items() if any(is_blocker(r) for r in held)}
+        self.blocked_functions = {pair[0] for pair in self._blocking}
+        """Keys of the functions that have a blocker."""
         self.started: dict[Pair, int] = {}
         """Replicas that this plan starts."""
 
@@ -43,7 +47,8 @@ class Fleet:
 
     def staying(self, pair: Pair) -> list[ReplicaStatus]:
         """All that are not on their way out, blockers too."""
-        return [r for r in self._by_pair.get(pair, ()) if r.spec.id not in self.leaving]
+        held = self._by_pair.get(pair)
+        return [r for r in held if r.spec.id not in self.leaving] if held else []
 
     def live(self, pair: Pair) -> list[ReplicaStatus]:
         """Starting and warm ones that stay."""
@@ -52,7 +57,7 @@ class Fleet:
 
     def warm(self, pair: Pair) -> list[ReplicaStatus]:
         """Warm ones that stay."""
-        return [r for r in self.live(pair) if r.state is ReplicaState.WARM]
+        return [r for r in self.live(pair) if r.state is ReplicaState.WARM] if pair in self._by_pair else []
 
     def blocking(self) -> list[Pair]:
         """Pairs that have a blocker."""
@@ -66,7 +71,7 @@ class Fleet:
 
     def of_function(self, key: str) -> list[ReplicaStatus]:
         """All replicas of a function that are not gone."""
-        return [r for variant in Variant for r in self.all_of((key, variant))]
+        return [r for variant in _VARIANTS for r in self._by_pair.get((key, variant), ())]
 
     def new_ordinal(self, stem: str) -> int:
         """The smallest free ordinal of the ids `STEM-ORDINAL`, now used; ending and ended replicas keep theirs."""

@@ -69,7 +69,7 @@ def _fold(draft: Draft) -> None:
         failures.setdefault(failure.function, []).append(failure)
     for key, function in observed.functions.items():
         memory = observed.memory.functions.get(key, FunctionMemory())
-        live = [r for variant in Variant for r in draft.fleet.live((key, variant))]
+        live = [r for r in draft.fleet.of_function(key) if r.spec.id not in draft.fleet.leaving and not is_blocker(r)]
         memory = rollout.observe(memory, function, live, now_us, draft.params)
         for failure in failures.get(key, ()):
             memory = rollout.count_failure(memory, function, failure, draft.params)
@@ -101,6 +101,8 @@ def _may_come(draft: Draft, function: Function) -> bool:
 def _charge(draft: Draft, pair: Pair) -> None:
     """Bring usage up to date; what this plan starts or ends is charged from its next look on."""
     memory = draft.memory[pair[0]]
+    if pair[1] not in memory.usage and not draft.fleet.all_of(pair):
+        return
     usage = draft.usage(pair)
     draft.memory[pair[0]] = replace(memory, usage={**memory.usage, pair[1]: usage})
 

@@ -113,6 +113,8 @@ class NodeBackOff(Struct, frozen=True, kw_only=True):
     at_us: int
     """The last of them."""
     not_before_us: int
+    landings: int = 1
+    """Of them in this try: each pod blocks its device and the next one is started at once."""
     counted: dict[str, int] = {}
     """The unfit replicas that are counted, with their starts (ids are used again)."""
 

@@ -19,7 +19,7 @@ from stoker.reasons import Reason
 
 def count(draft: Draft, memory: FunctionMemory, key: str) -> FunctionMemory:
     """Fold in where replicas of the function got unfit devices, and where one got a good one since."""
-    if not memory.unfit_on and not any(key == pair[0] for pair in draft.fleet.blocking()):
+    if not memory.unfit_on and key not in draft.fleet.blocked_functions:
         return memory
     params, now_us = draft.params, draft.now_us
     entries = dict(memory.unfit_on)
@@ -37,10 +37,12 @@ def count(draft: Draft, memory: FunctionMemory, key: str) -> FunctionMemory:
             failures = 1 if before is None else before.failures + 1
             delay_us = min(params.unfit_back_off_max_us, params.unfit_back_off_us << min(failures - 1, 20))
             counted = {} if before is None else before.counted
+            fresh = before is None or now_us >= before.not_before_us
             entries[node] = NodeBackOff(
                 failures=failures,
                 at_us=now_us,
                 not_before_us=now_us + delay_us,
+                landings=1 if before is None or fresh else before.landings + 1,
                 counted={**counted, replica.spec.id: replica.started_us},
             )
     for node, entry in list(entries.items()):
@@ -62,13 +64,14 @@ def is_poor(draft: Draft, replica: ReplicaStatus) -> bool:
 
 def replace_poor(draft: Draft, pair: Pair, live: list[ReplicaStatus], poor: list[ReplicaStatus], goal: int) -> int:
     """Drain those of `poor` that the others can do without; how many replicas to start for the rest (one at a time)."""
-    good = [r for r in live if r.state is ReplicaState.WARM and r not in poor]
-    if good and len(live) - 1 >= goal:
+    warm = sum(r.state is ReplicaState.WARM for r in live)
+    if warm > max(goal, len(poor)):
         draft.drain(_least_busy(poor), Reason.QUARANTINED)
         return 0
     starting = [r for r in live if r.state is ReplicaState.STARTING]
     if not starting:
-        return 1
+        # While one is going, what it still runs hides how many are needed.
+        return 0 if len(draft.fleet.staying(pair)) < len(draft.fleet.all_of(pair)) else 1
     # Where the sick device counts against its node, the replacement is not let in before the sick one has gone.
     stuck = all(
         r.waiting is Reason.WAITING_FOR_GPU and draft.now_us - r.started_us >= draft.params.quantum_us for r in starting

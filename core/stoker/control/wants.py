@@ -75,7 +75,7 @@ def shape(draft: Draft, function: Function, variant: Variant) -> list[Want]:
     poor = [] if old else [r for r in new if unfit.is_poor(draft, r)]
     extra = 0
     if poor and not updating and goal > 0:
-        extra = unfit.replace_poor(draft, pair, new, poor, goal)
+        extra = unfit.replace_poor(draft, pair, new, poor, max(goal, keep))
         new = [r for r in new if r.spec.id not in draft.fleet.leaving]
     # A replacement on its way keeps nobody from being needed.
     beside = 1 if poor and any(r.state is ReplicaState.STARTING for r in new) else 0

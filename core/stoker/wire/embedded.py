@@ -1,5 +1,6 @@
 """What of a GpuFunction does not act in embedded mode yet, in sentences: so nothing is a silent no-op.
 
+Whatever the launcher: what only processes or only containers cannot do is told where the launcher is chosen.
 Refused is what would make the function something else (a secret that is not there); warned about is what leaves it
 right but does not help yet.
 """
@@ -28,34 +29,12 @@ def refuse(spec: wire.GpuFunctionSpec) -> None:
 
 def warnings(spec: wire.GpuFunctionSpec) -> tuple[str, ...]:
     """One sentence for each field that is accepted and does not act in embedded mode yet."""
-    container = spec.container
-    of_container = {
-        "liveness": container.liveness,
-        "volumes": container.volumes,
-        "mounts": container.mounts,
-        "shm": container.shm,
-        "runAsUser": container.run_as_user,
-        "fsGroup": container.fs_group,
-        "imagePullSecrets": container.image_pull_secrets,
-        "serviceAccountName": container.service_account_name,
-        "metricsPort": container.metrics_port,
-    }
-    said = [
-        f"spec.container.{name} acts on Kubernetes only: here replicas are processes of this machine."
-        for name, value in of_container.items()
-        if value is not UNSET
-    ]
-    if container.image is not UNSET and container.command is not UNSET:
-        said.append("spec.container.image is not used here: the command runs as a process of this machine.")
-    if spec.cpu_variant is not UNSET and spec.cpu_variant.image is not UNSET:
-        said.append("spec.cpuVariant.image is not used here: the command runs as a process of this machine.")
+    said = []
     gpu = spec.gpu
     if gpu is not UNSET and (
         gpu.resource_name is not UNSET or any(kind.resource_name is not UNSET for kind in gpu.any_of or ())
     ):
         said.append("spec.gpu.resourceName acts on Kubernetes only: here devices are found by memory and product.")
-    if spec.artifacts is not UNSET and spec.artifacts:
-        said.append("spec.artifacts is not fetched or mounted here yet: put the files where the command finds them.")
     if spec.access != wire.Access():
         said.append("spec.access does not act here yet: everyone who reaches the port may call the function.")
     return (*said, *not_yet.warnings(spec))
