@@ -79,8 +79,8 @@ docs: setup ## Regenerate docs/reference
 	$(PY) -m stoker_cli.reference > docs/reference/metrics.md
 	$(PY) -m stoker_cli.field_reference docs/reference
 
-chart: setup ## Copy CRDs and admission policies into the chart
-	@$(DEV) chart.sync
+chart: setup ## Bring the chart's copies and generated files up to date with crds/ and the settings
+	@$(DEV) chart
 
 lock: ## Regenerate requirements/ (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra cli --extra examples --extra operator --extra scheduler \

@@ -1,0 +1,101 @@
+"""What the operator hears: demand of gateways, reports of agents, and when that is news."""
+
+import pytest
+
+from stoker.model.demand import VariantDemand
+from stoker.model.function import Variant
+from stoker.model.replica import ReplicaState
+from stoker.wire.cluster import DemandFrame, ReplicaFrame, ReplicaReport, VariantDemandReport
+from stoker_operator.agent_board import AgentBoard
+from stoker_operator.demand_board import DemandBoard
+from stoker_operator.news import demand_news, replica_news
+
+pytestmark = pytest.mark.unit
+
+GPU = Variant.GPU
+S = 1_000_000
+
+
+def demand(seq: int = 1, **fields: int) -> DemandFrame:
+    return DemandFrame(seq=seq, gateway="gw", functions={"team/fn": {GPU: VariantDemandReport(**fields)}})
+
+
+def test_what_two_gateways_hold_adds_up_and_what_runs_is_left_to_the_agents() -> None:
+    board = DemandBoard()
+    board.heard("a", demand(held=2, in_system=3, last_wake_ms=500, oldest_held_ms=400), 10 * S)
+    board.heard("b", demand(held=1, in_system=1, last_wake_ms=100, oldest_held_ms=900), 10 * S)
+    assert board.demand() == {
+        "team/fn": {
+            GPU: VariantDemand(held=3, in_system=3, last_wake_us=9_900_000, oldest_held_us=9_100_000),
+        }
+    }
+
+
+def test_a_gateway_that_is_lost_holds_nobody_but_its_wakes_are_remembered() -> None:
+    board = DemandBoard()
+    board.heard("a", demand(held=2, in_system=2, last_wake_ms=0), 10 * S)
+    board.lost("a")
+    assert board.demand() == {"team/fn": {GPU: VariantDemand(last_wake_us=10 * S)}}
+    board.keep_only(())
+    assert board.demand() == {}
+
+
+def test_an_older_wake_does_not_replace_a_newer_one() -> None:
+    board = DemandBoard()
+    board.heard("a", demand(last_wake_ms=100), 10 * S)
+    board.heard("b", demand(last_wake_ms=5_000), 10 * S)
+    assert board.demand()["team/fn"][GPU].last_wake_us == 9_900_000
+
+
+def report(uid: str = "u", state: ReplicaState = ReplicaState.WARM, **fields: object) -> ReplicaReport:
+    return ReplicaReport(id="team/fn-0123456789-0", pod_uid=uid, state=state, **fields)  # type: ignore[arg-type]
+
+
+def frame(*replicas: ReplicaReport, **fields: object) -> ReplicaFrame:
+    return ReplicaFrame(seq=1, node="n", replicas=replicas, **fields)  # type: ignore[arg-type]
+
+
+def test_the_last_word_on_a_replica_stands_while_its_agent_is_away() -> None:
+    board = AgentBoard()
+    board.heard("n", frame(report()), 1 * S)
+    board.lost("n", 2 * S)
+    assert board.report("u") is not None
+    assert not board.is_speaking("n")
+    assert board.silent_us("n", 5 * S) == 3 * S
+    board.heard("n", frame(), 6 * S)
+    assert board.report("u") is None
+    assert board.silent_us("n", 9 * S) == 0
+
+
+def test_queues_of_agents_that_are_away_do_not_count() -> None:
+    board = AgentBoard()
+    queued = {"team/fn": {GPU: 2}}
+    board.heard("n", frame(queued=queued), 1)
+    board.heard("m", frame(queued=queued), 1)
+    assert board.queued() == {"team/fn": {GPU: 4}}
+    board.lost("m", 2)
+    assert board.queued() == {"team/fn": {GPU: 2}}
+
+
+def test_of_two_measured_starts_the_longer_counts() -> None:
+    board = AgentBoard()
+    board.heard("n", frame(start_ms={"team/fn": {GPU: 300}}), 1)
+    board.heard("m", frame(start_ms={"team/fn": {GPU: 900}}), 1)
+    assert board.start_us() == {"team/fn": {GPU: 900_000}}
+
+
+def test_a_heartbeat_is_no_news() -> None:
+    idle = frame(report(idle_ms=1_000, served=5))
+    assert not replica_news(idle, frame(report(idle_ms=2_000, served=5)))
+    assert replica_news(None, idle)
+    assert replica_news(idle, frame(report(state=ReplicaState.DRAINING)))
+    assert replica_news(idle, frame(report(in_flight=1)))
+    assert replica_news(idle, frame())
+
+
+def test_a_hold_a_wake_and_their_end_are_news() -> None:
+    before = demand(in_system=1, last_wake_ms=1_000)
+    assert not demand_news(before, demand(in_system=1, last_wake_ms=2_000))
+    assert demand_news(before, demand(in_system=1, last_wake_ms=10))
+    assert demand_news(before, demand(in_system=2, last_wake_ms=2_000))
+    assert demand_news(before, DemandFrame(seq=2, gateway="gw"))
