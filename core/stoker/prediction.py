@@ -25,15 +25,27 @@ class Estimate(Struct, frozen=True):
     samples: int
 
 
+class ExecProfile(Struct, frozen=True, kw_only=True):
+    """What the last runs of one variant took on one product."""
+
+    variant: Variant
+    product: str
+    p50_us: int
+    p99_us: int
+    samples: int
+
+
 class _Window:
     """The last WINDOW samples of one thing, and the mean that it had before they were cleared."""
 
-    __slots__ = ("carried_us", "samples", "total_us")
+    __slots__ = ("carried_us", "quantiles_us", "samples", "total_us")
 
     def __init__(self) -> None:
         self.samples: deque[int] = deque(maxlen=WINDOW)
         self.total_us = 0
         self.carried_us: int | None = None
+        self.quantiles_us: tuple[int, int] | None = None
+        """Median and 99th percentile of the samples, while they are known."""
 
     def observe(self, us: int) -> None:
         us = max(1, us)
@@ -41,12 +53,22 @@ class _Window:
             self.total_us -= self.samples[0]
         self.samples.append(us)
         self.total_us += us
+        self.quantiles_us = None
 
     def mean_us(self) -> int | None:
         """The mean of the samples, else the one from before the last reset, else None."""
         return self.total_us // len(self.samples) if self.samples else self.carried_us
 
+    def quantiles(self) -> tuple[int, int]:
+        """Median and 99th percentile (nearest rank) of at least one sample."""
+        if self.quantiles_us is None:
+            ordered = sorted(self.samples)
+            count = len(ordered)
+            self.quantiles_us = (ordered[(count - 1) // 2], ordered[-(-99 * count // 100) - 1])
+        return self.quantiles_us
+
     def reset(self) -> None:
+        self.quantiles_us = None
         self.carried_us = self.mean_us()
         self.samples.clear()
         self.total_us = 0
@@ -104,6 +126,21 @@ class Predictions:
             return Estimate(mean_us, len(window.samples))
         timeout_us = function.container_of(variant).startup_timeout_us
         return Estimate(max(1, min(timeout_us, START_PRIOR_CAP_US)), 0)
+
+    def profiles(self) -> dict[str, tuple[ExecProfile, ...]]:
+        """What was measured of each function at its present revision, for people; only what has samples."""
+        found: dict[str, tuple[ExecProfile, ...]] = {}
+        for key, profile in self._profiles.items():
+            measured = tuple(
+                ExecProfile(variant=variant, product=product, p50_us=p50, p99_us=p99, samples=len(window.samples))
+                for variant, by_product in profile.execs.items()
+                for product, window in by_product.items()
+                if window.samples
+                for p50, p99 in (window.quantiles(),)
+            )
+            if measured:
+                found[key] = measured
+        return found
 
     def reset(self, key: str) -> None:
         """A new revision runs: measurements of the old one are its prior, and count as no samples."""

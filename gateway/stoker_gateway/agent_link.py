@@ -4,6 +4,7 @@ A stream that skips a sequence number or says something else than LoadFrames is 
 for LOAD_STALE_S after the last frame; then the agent is unusable until it speaks again.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from ssl import SSLContext
 
@@ -60,6 +61,8 @@ class AgentLink:
         """For requests."""
         self.functions: dict[str, dict[Variant, VariantLoad]] = {}
         """The agent's last word on each function; empty while the agent is unusable."""
+        self.sent: Counter[tuple[str, Variant]] = Counter()
+        """Requests that went there since its last word, which therefore does not count them."""
         self.usable = False
         """It speaks, and it accepts requests."""
         self.heard = False
@@ -107,6 +110,7 @@ class AgentLink:
         self.functions.update(frame.functions)
         for key in frame.removed:
             self.functions.pop(key, None)
+        self.sent.clear()
         self.usable = frame.accepting
         self.heard = True
         self._on_frame(changed)

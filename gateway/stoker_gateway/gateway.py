@@ -187,6 +187,11 @@ class Gateway:
         return self._view.unusable_for_us() == 0
 
     @property
+    def agents(self) -> tuple[int, int]:
+        """How many there are, and how many of them are heard and accept requests."""
+        return self._view.agents
+
+    @property
     def settled(self) -> bool:
         """Whether every agent has spoken, or has been silent for so long that it is not worth waiting for."""
         return self._view.settled
@@ -212,6 +217,10 @@ class Gateway:
             else:
                 del self._called[key]
         return demand
+
+    def attained(self) -> dict[str, tuple[int, int]]:
+        """Requests that counted towards the objective, and those on time, by function, since this gateway began."""
+        return {key: (state.offered, state.on_time) for key, state in self._states.items() if state.offered}
 
     def on_demand(self, callback: Callable[[], None], load: Callable[[], None] | None = None) -> None:
         """`callback` is called on every wake and whenever somebody is held or let go, `load` (or else `callback`) when
@@ -350,7 +359,7 @@ class Gateway:
             state = self._states.get(key)
             if state is not None:
                 self._see_warmth(state)
-        self._room.release_warm()
+        self._room.release_warm(self._view.room)
 
     def _see_warmth(self, state: FunctionState) -> None:
         for variant in (state.gpu, state.cpu):

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 
 from stoker.metrics import HELD, MetricsSink
+from stoker.model.function import Variant
 from stoker_gateway.config import GatewaySettings
 from stoker_gateway.visit import FunctionState, VariantState, Visit
 
@@ -19,7 +20,7 @@ class HoldRoom:
         self._settings = settings
         self._metrics = metrics
         self._on_change = on_change
-        self._waiting: set[VariantState] = set()
+        self._waiting: dict[VariantState, str] = {}
         self._count = 0
         self._bytes = 0
 
@@ -32,7 +33,7 @@ class HoldRoom:
         """Wait until released; False when the function was deleted. Cancelling gives the place back."""
         released: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         variant.held[visit] = released
-        self._waiting.add(variant)
+        self._waiting[variant] = state.key
         self._count += 1
         self._bytes += visit.body_bytes
         self._changed(state)
@@ -41,24 +42,28 @@ class HoldRoom:
         finally:
             del variant.held[visit]
             if not variant.held:
-                self._waiting.discard(variant)
+                self._waiting.pop(variant, None)
             self._count -= 1
             self._bytes -= visit.body_bytes
             self._changed(state)
 
-    def release_warm(self) -> None:
-        """Let go everybody whose variant is warm."""
-        for variant in tuple(self._waiting):
+    def release_warm(self, room: Callable[[str, Variant], int | None]) -> None:
+        """Let go whose variant is warm: as many as there is room for, in the order in which they came; None: all."""
+        for variant, key in tuple(self._waiting.items()):
             if variant.warm:
-                release(variant, found=True)
+                release(variant, found=True, count=room(key, variant.variant))
 
     def _changed(self, state: FunctionState) -> None:
         self._metrics.set(HELD, len(state.gpu.held) + len(state.cpu.held), *state.labels)
         self._on_change()
 
 
-def release(variant: VariantState, *, found: bool) -> None:
-    """Wake all that are held for a variant: `found` a replica, or the function is gone."""
-    for released in variant.held.values():
+def release(variant: VariantState, *, found: bool, count: int | None = None) -> None:
+    """Wake those that are held for a variant: `found` a replica, or the function is gone. At most `count` are then
+    under way to an agent; None: all are.
+    """
+    for number, released in enumerate(variant.held.values()):
+        if number == count:
+            break
         if not released.done():
             released.set_result(found)

@@ -13,6 +13,9 @@ from stoker.model.function import Variant
 from stoker_gateway.agent_link import AgentDial, AgentLink
 from stoker_gateway.config import AgentAddress
 
+AHEAD_MS = 500.0
+"""Work that an agent has in its queue while others still start: some load frames' worth, so that it never idles."""
+
 
 class LoadView:
     """The agents of this gateway. `on_frame` is called after every frame of any agent with what changed in it."""
@@ -57,6 +60,11 @@ class LoadView:
         await asyncio.gather(*self._retiring, *(link.stop() for link in (*self._links, *self._retired)))
 
     @property
+    def agents(self) -> tuple[int, int]:
+        """How many there are, and how many of them are heard and accept requests."""
+        return len(self._links), sum(link.usable for link in self._links)
+
+    @property
     def settled(self) -> bool:
         """Whether every agent has spoken, or has had its time to."""
         return all(link.heard for link in self._links)
@@ -80,8 +88,28 @@ class LoadView:
         found: list[tuple[float, int, AgentLink]] = []
         for index, link in enumerate(self._links):
             if link.usable and (variants := link.functions.get(key)) and (load := variants.get(variant)) and load.warm:
-                found.append((load.wait_ms + load.exec_ms, index, link))
+                # What was sent since its last word waits there too; else a burst would all go to one agent.
+                behind = max(0, link.sent[key, variant] + 1 - load.free) / load.warm
+                found.append((load.wait_ms + load.exec_ms * (1 + behind), index, link))
         return [link for _, _, link in sorted(found, key=lambda entry: entry[:2])]
+
+    def room(self, key: str, variant: Variant) -> int | None:
+        """How many held requests should go to agents now; None: all of them.
+
+        While further agents start their first replica, those that are warm get what they can take at once and what
+        they will have done soon: what is queued at one agent cannot go to another any more.
+        """
+        room, more_to_come = 0, False
+        for link in self._links:
+            load = link.functions.get(key, {}).get(variant) if link.usable else None
+            if load is None:
+                continue
+            if load.warm:
+                soon = int(load.warm * AHEAD_MS / max(load.exec_ms, 1.0)) if load.samples else 0
+                room += max(0, load.free + soon - load.queued - link.sent[key, variant])
+            elif load.starting:
+                more_to_come = True
+        return room if more_to_come else None
 
     def forecasts(self, key: str) -> dict[Variant, Forecast]:
         """What is known of each variant, the best agent's figures for each."""

@@ -15,13 +15,14 @@ from stoker.metrics import (
     COLD_REQUESTS,
     HELD_SECONDS,
     LATE,
+    OFFERED,
     ON_TIME,
     REQUEST_SECONDS,
     REQUESTS,
     MetricsSink,
 )
 from stoker.model.function import Measure
-from stoker.reasons import Outcome
+from stoker.reasons import Outcome, Reason
 from stoker_gateway.visit import Visit
 
 log = structlog.get_logger(__name__)
@@ -80,9 +81,15 @@ class Books:
         variant = "" if visit.variant_state is None else visit.variant_state.variant.value
         metrics.inc(REQUESTS, *labels, variant, outcome.value, reason)
         metrics.observe(REQUEST_SECONDS, total_us / 1e6, *labels)
-        if on_time:
-            metrics.inc(ON_TIME, *labels)
-        elif on_time is False and outcome is Outcome.SERVED:
+        # A client that left before the objective passed says nothing about it.
+        gave_up = visit.reason is Reason.CLIENT_GONE and total_us <= visit.latency_us
+        if on_time is not None and not gave_up:
+            state.offered += 1
+            state.on_time += int(on_time)
+            metrics.inc(OFFERED, *labels)
+            # Also when it was none: a function that never was on time has 0, not nothing.
+            metrics.inc(ON_TIME, *labels, amount=int(on_time))
+        if on_time is False and outcome is Outcome.SERVED:
             metrics.inc(LATE, *labels, "true" if visit.cold else "false")
         if visit.cold:
             metrics.inc(COLD_REQUESTS, *labels)

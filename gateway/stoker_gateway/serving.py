@@ -135,6 +135,7 @@ class Serving:
             await collect_body(visit)
         last: Bounced = Bounced(Reason.NO_REPLICA, sent=False)
         for link in self._view.candidates(state.key, choice.variant)[:MAX_CANDIDATES]:
+            link.sent[state.key, choice.variant] += 1
             result = await self._exchange.try_at(link, visit, variant, late_ok=choice.late_ok)
             if isinstance(result, Reply):
                 return result

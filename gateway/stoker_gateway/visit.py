@@ -48,7 +48,18 @@ class VariantState:
 class FunctionState:
     """One function at this gateway; outlives changes of the function."""
 
-    __slots__ = ("cpu", "deleted", "function", "gpu", "key", "labels", "undispatched", "undispatched_bytes")
+    __slots__ = (
+        "cpu",
+        "deleted",
+        "function",
+        "gpu",
+        "key",
+        "labels",
+        "offered",
+        "on_time",
+        "undispatched",
+        "undispatched_bytes",
+    )
 
     def __init__(self, function: Function) -> None:
         self.function = function
@@ -60,6 +71,9 @@ class FunctionState:
         self.undispatched = 0
         """Held, body being read, or queued at an agent: what the function's `queue` bounds."""
         self.undispatched_bytes = 0
+        self.offered = 0
+        """Requests that count towards its objective, and those of them that were on time."""
+        self.on_time = 0
 
     @property
     def primary(self) -> VariantState:

@@ -148,6 +148,7 @@ class Operator:
             replicas=lambda: self.replicas,
             queued=lambda: {"ns/f": {Variant.GPU: 2}},
             start_ms=lambda: {"ns/f": {Variant.GPU: 300}},
+            profiles=dict,
         )
         self.control = Control(told, self.drain, drain_wait_s=0.5)
 

@@ -159,10 +159,16 @@ def _stalled(draft: Draft, function: Function, wanted: Function, pair: Pair) -> 
     if misfit is not None:
         return Condition(type="Stalled", status=True, reason=Reason.NO_FITTING_DEVICE, message=misfit)
     back_off = memory.back_off.get(pair[1])
-    if back_off is not None and (back_off.failures >= draft.params.max_crashes or back_off.reason in _NEEDS_SOMEBODY):
+    if back_off is not None and (back_off.failures >= draft.params.max_crashes or _is_refused(draft, pair, back_off)):
         message = sentences.failed_before(back_off).removeprefix("; ")
         return Condition(type="Stalled", status=True, reason=_failure_reason(back_off), message=message)
     return _NO_STALL
+
+
+def _is_refused(draft: Draft, pair: Pair, back_off: BackOff) -> bool:
+    """Whether its last replica could not even be made, for a reason that stands, and none was made since."""
+    made_since = any(r.started_us >= back_off.at_us for r in draft.fleet.live(pair))
+    return back_off.reason in _NEEDS_SOMEBODY and not made_since
 
 
 def _counts(replicas: Sequence[ReplicaStatus]) -> ReplicaCounts:

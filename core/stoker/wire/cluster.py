@@ -145,6 +145,16 @@ class ReplicaReport(Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     """Why the device that it got is not one that it may use, in one sentence; empty when it is."""
 
 
+class ProfileReport(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What runs of one variant took on one product lately, as one agent has measured it."""
+
+    variant: Variant
+    product: str
+    p50_ms: float
+    p99_ms: float
+    samples: int
+
+
 class ReplicaFrame(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One line of `/v1/replicas`: everything that this agent holds."""
 
@@ -155,6 +165,7 @@ class ReplicaFrame(Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     queued: dict[str, dict[Variant, int]] = {}
     start_ms: dict[str, dict[Variant, int]] = {}
     """Measured start-up, cold to warm; only what was measured here."""
+    profiles: dict[str, tuple[ProfileReport, ...]] = {}
 
 
 class VariantDemandReport(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -166,6 +177,13 @@ class VariantDemandReport(Struct, frozen=True, kw_only=True, rename="camel", omi
     oldest_held_ms: int | None = None
 
 
+class SloReport(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Requests of a function that count towards its objective, since the gateway began (DESIGN 7)."""
+
+    offered: int
+    on_time: int = 0
+
+
 class DemandFrame(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One line of `/v1/demand`: every function with demand, or with a wake that is remembered."""
 
@@ -173,6 +191,8 @@ class DemandFrame(Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
     gateway: str
     """Name of its pod."""
     functions: dict[str, dict[Variant, VariantDemandReport]] = {}
+    slo: dict[str, SloReport] = {}
+    """Only functions that were called."""
 
 
 class DrainRequest(Struct, frozen=True, kw_only=True, rename="camel"):

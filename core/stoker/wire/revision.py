@@ -3,6 +3,7 @@
 Fields at their default do not enter, so a field that a later Stoker adds changes no revision and restarts nothing.
 """
 
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -27,17 +28,23 @@ def revision_of(spec: GpuFunctionSpec) -> str:
     return names.revision_of(msgspec.json.encode(shape, order="deterministic"))
 
 
+@cache
+def _fields(kind: type[Struct]) -> tuple[tuple[str, str, Any], ...]:
+    """Name, name when written, default. msgspec evaluates annotations anew at every call, which was most of the time
+    that decoding a function took.
+    """
+    return tuple((field.name, field.encode_name, field.default) for field in msgspec.structs.fields(kind))
+
+
 def _written(value: Any, leave_out: frozenset[str] = frozenset()) -> Any:
     """Plain data without defaults. An empty object stays: `cpuVariant: {}` is not the same as no cpuVariant."""
     if value is UNSET:
         return None
     if isinstance(value, Struct):
         return {
-            field.encode_name: _written(part)
-            for field in msgspec.structs.fields(value)
-            if (part := getattr(value, field.name)) != field.default
-            and part is not UNSET
-            and field.encode_name not in leave_out
+            written_name: _written(part)
+            for name, written_name, default in _fields(type(value))
+            if (part := getattr(value, name)) != default and part is not UNSET and written_name not in leave_out
         }
     if isinstance(value, tuple):
         return [_written(item) for item in value]

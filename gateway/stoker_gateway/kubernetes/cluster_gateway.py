@@ -13,6 +13,7 @@ import structlog
 from msgspec import Struct
 
 from stoker.errors import StokerError
+from stoker.metrics import AGENTS_CONNECTED, AGENTS_KNOWN, DEMAND_READERS
 from stoker.model.function import Function
 from stoker.wire.cluster import COMPONENT_GATEWAY, COMPONENT_NODE, COMPONENT_OPERATOR, PORT_DATA, ROLES
 from stoker_gateway.config import AgentAddress, GatewaySettings
@@ -32,6 +33,7 @@ from stoker_runtime.identity import Identity
 from stoker_runtime.internal import Internal
 from stoker_runtime.kube.client import KubeClient
 from stoker_runtime.kube.watch import Cache
+from stoker_runtime.kube_metrics import KubeMetrics
 from stoker_runtime.metrics import PrometheusSink
 from stoker_runtime.peers import Peer, Peers
 from stoker_runtime.settings import ProcessSettings
@@ -86,7 +88,7 @@ class ClusterGateway:
         self._sweeper: asyncio.Task[None] | None = None
         self.sink = PrometheusSink(max_series=settings.process.max_series)
         self.records = RecordRing(settings.cluster.records_kept)
-        self.reviews = TokenReviews(asking(kube), time.time)
+        self.reviews = TokenReviews(asking(kube), time.time, self.sink)
         self.gateway = Gateway(
             clock_us=clock_us,
             metrics=self.sink,
@@ -96,7 +98,9 @@ class ClusterGateway:
             prover=self.reviews,
             by_path=own_hosts(namespace, settings.gateway.cluster_domain, settings.cluster.path_hosts),
         )
-        self.control = Control(lambda seq: demand_frame(seq, place.pod, self.gateway.demand(), clock_us()))
+        self.control = Control(
+            lambda seq: demand_frame(seq, place.pod, self.gateway.demand(), self.gateway.attained(), clock_us())
+        )
         self.gateway.on_demand(self.control.woken, self.control.loaded)
         self.book = FunctionBook(self._changed)
         self.devices = DeviceBook(self._changed)
@@ -115,7 +119,11 @@ class ClusterGateway:
             metrics=self.sink.text,
             unready=self.unready,
             routes={"/v1/requests/{id}": lambda path: self.records.get(path["id"])},
+            refresh=self._refresh,
         )
+        self._figures = KubeMetrics(self.sink, COMPONENT_GATEWAY)
+        for cache in self._caches:
+            self._figures.add_cache(cache.resource.plural, cache)
 
     async def start(self) -> bool:
         """Listen once everything is known that an answer may rest on. Raises KindMissing, and OSError for an address
@@ -187,6 +195,14 @@ class ClusterGateway:
         if not self.gateway.settled and self._clock_us() - self._begun_us < patience_us:
             return "The gateway has not heard of every agent yet."
         return None
+
+    def _refresh(self) -> None:
+        """What a scrape shows is as of now."""
+        self._figures.refresh()
+        known, connected = self.gateway.agents
+        self.sink.set(AGENTS_KNOWN, known, COMPONENT_GATEWAY)
+        self.sink.set(AGENTS_CONNECTED, connected, COMPONENT_GATEWAY)
+        self.sink.set(DEMAND_READERS, self.control.readers)
 
     async def _synced(self) -> None:
         begin_us = self._clock_us()

@@ -1,11 +1,15 @@
 """What a gateway tells the operator: its demand, with times as ages."""
 
+from collections.abc import Mapping
+
 from stoker.model.demand import Demand, VariantDemand
-from stoker.wire.cluster import DemandFrame, VariantDemandReport
+from stoker.wire.cluster import DemandFrame, SloReport, VariantDemandReport
 
 
-def demand_frame(seq: int, gateway: str, demand: Demand, now_us: int) -> DemandFrame:
-    """One line of `/v1/demand`."""
+def demand_frame(
+    seq: int, gateway: str, demand: Demand, attained: Mapping[str, tuple[int, int]], now_us: int
+) -> DemandFrame:
+    """One line of `/v1/demand`. `attained` is offered and on time by function."""
     return DemandFrame(
         seq=seq,
         gateway=gateway,
@@ -13,6 +17,7 @@ def demand_frame(seq: int, gateway: str, demand: Demand, now_us: int) -> DemandF
             key: {variant: _report(wanted, now_us) for variant, wanted in variants.items()}
             for key, variants in demand.items()
         },
+        slo={key: SloReport(offered=offered, on_time=on_time) for key, (offered, on_time) in attained.items()},
     )
 
 

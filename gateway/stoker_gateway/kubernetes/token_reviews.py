@@ -15,6 +15,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from stoker.metrics import TOKEN_REVIEWS, MetricsSink
 from stoker.reasons import Reason
 from stoker_gateway.access import Caller, Denied
 from stoker_runtime.kube.errors import KubeError
@@ -58,9 +59,12 @@ _BAD = "ask for a new one for the audience stoker (a projected serviceAccountTok
 class TokenReviews:
     """A stoker_gateway.access.Prover. `now_s` is the wall clock, since expiry is told by it."""
 
-    def __init__(self, ask: Ask, now_s: Callable[[], float], *, answer_s: float = ANSWER_S) -> None:
+    def __init__(
+        self, ask: Ask, now_s: Callable[[], float], metrics: MetricsSink, *, answer_s: float = ANSWER_S
+    ) -> None:
         self._ask = ask
         self._now_s = now_s
+        self._metrics = metrics
         self._answer_s = answer_s
         self._good: dict[bytes, tuple[Caller, float]] = {}
         self._bad: dict[bytes, tuple[Denied, float]] = {}
@@ -103,11 +107,13 @@ class TokenReviews:
                 review = await self._ask(token)
         except (KubeError, TimeoutError) as error:
             log.warning("token_review_failed", error=str(error) or "no answer in time")
+            self._metrics.inc(TOKEN_REVIEWS, "failed")
             return Denied(
                 Reason.CONTROL_PLANE_UNAVAILABLE, "Who calls cannot be checked now: the API server does not say."
             )
         now_s = self._now_s()
         caller = _caller(review)
+        self._metrics.inc(TOKEN_REVIEWS, "refused" if isinstance(caller, Denied) else "authenticated")
         if isinstance(caller, Denied):
             self._good.pop(digest, None)
             _keep(self._bad, digest, (caller, now_s + KEEP_BAD_S))

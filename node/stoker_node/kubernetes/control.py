@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from stoker.model.function import Variant
+from stoker.prediction import ExecProfile
 from stoker.wire.cluster import (
     DRAIN_PATH,
     DRAIN_WAIT_S,
@@ -18,6 +19,7 @@ from stoker.wire.cluster import (
     REPLICAS_PATH,
     DrainAnswer,
     DrainRequest,
+    ProfileReport,
     ReplicaFrame,
     ReplicaReport,
 )
@@ -42,12 +44,14 @@ class Told:
         replicas: Callable[[], tuple[ReplicaReport, ...]],
         queued: Callable[[], Mapping[str, Mapping[Variant, int]]],
         start_ms: Callable[[], Mapping[str, Mapping[Variant, int]]],
+        profiles: Callable[[], Mapping[str, tuple[ExecProfile, ...]]],
     ) -> None:
         self._node = node
         self._accepting = accepting
         self._replicas = replicas
         self._queued = queued
         self._start_ms = start_ms
+        self._profiles = profiles
 
     def frame(self, seq: int) -> ReplicaFrame:
         return ReplicaFrame(
@@ -57,7 +61,18 @@ class Told:
             replicas=self._replicas(),
             queued={key: dict(by) for key, by in self._queued().items()},
             start_ms={key: dict(by) for key, by in self._start_ms().items()},
+            profiles={key: tuple(_report(each) for each in of_key) for key, of_key in self._profiles().items()},
         )
+
+
+def _report(profile: ExecProfile) -> ProfileReport:
+    return ProfileReport(
+        variant=profile.variant,
+        product=profile.product,
+        p50_ms=profile.p50_us / 1000,
+        p99_ms=profile.p99_us / 1000,
+        samples=profile.samples,
+    )
 
 
 class Control:

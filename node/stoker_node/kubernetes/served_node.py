@@ -132,6 +132,7 @@ class ServedNode:
             replicas=self.pods.reports,
             queued=self.agent.queued,
             start_ms=self._start_ms,
+            profiles=self.agent.prediction().profiles,
         )
         self.control = Control(told, self.pods.drain)
         self.grant_listener = GrantListener(self.grants)

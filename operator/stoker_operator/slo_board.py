@@ -1,0 +1,92 @@
+"""How functions fare, for their status: attainment over all gateways in a sliding window, and measured run times.
+
+Gateways count since they began; what is new since the last word of each goes into slots of time. Told the time, reads
+none.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from stoker.model.function import Variant
+from stoker.wire.cluster import DemandFrame, ProfileReport, SloReport
+
+SLOTS = 60
+SLOT_US = 10_000_000
+WINDOW = "10m"
+"""SLOTS of SLOT_US, as the API writes it."""
+_NONE = SloReport(offered=0)
+
+
+class SloBoard:
+    """Times are microseconds on the operator's monotonic clock."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, str], SloReport] = {}
+        self._slots: dict[str, deque[tuple[int, int, int]]] = {}
+
+    def heard(self, gateway: str, frame: DemandFrame, now_us: int) -> None:
+        """The newest counts of one gateway."""
+        for key, counts in frame.slo.items():
+            before = self._last.get((gateway, key), _NONE)
+            if counts.offered < before.offered:
+                before = _NONE  # it began anew
+            self._last[gateway, key] = counts
+            offered, on_time = counts.offered - before.offered, counts.on_time - before.on_time
+            if offered > 0:
+                self._add(key, now_us // SLOT_US, offered, on_time)
+
+    def gone(self, gateway: str) -> None:
+        """It is no more; what it counted stays in the window."""
+        for slot in [slot for slot in self._last if slot[0] == gateway]:
+            del self._last[slot]
+
+    def keep_only(self, functions: Iterable[str]) -> None:
+        """Forget functions that are no more."""
+        known = set(functions)
+        for key in [key for key in self._slots if key not in known]:
+            del self._slots[key]
+        for slot in [slot for slot in self._last if slot[1] not in known]:
+            del self._last[slot]
+
+    def attainment(self, key: str, now_us: int) -> float | None:
+        """Percent of the offered requests of the window that were on time; None without any."""
+        slots = self._slots.get(key)
+        if slots is None:
+            return None
+        while slots and slots[0][0] <= now_us // SLOT_US - SLOTS:
+            slots.popleft()
+        offered = sum(slot[1] for slot in slots)
+        return round(100 * sum(slot[2] for slot in slots) / offered, 1) if offered else None
+
+    def _add(self, key: str, index: int, offered: int, on_time: int) -> None:
+        slots = self._slots.setdefault(key, deque(maxlen=SLOTS))
+        if slots and slots[-1][0] == index:
+            _, before, before_on_time = slots.pop()
+            offered, on_time = offered + before, on_time + before_on_time
+        slots.append((index, offered, on_time))
+
+
+def merged_profiles(reports: Iterable[ProfileReport], start_ms: Mapping[Variant, int]) -> list[dict[str, Any]]:
+    """`status.profile`: of each variant and product what the agent with most samples has measured."""
+    best: dict[tuple[Variant, str], ProfileReport] = {}
+    for report in reports:
+        slot = (report.variant, report.product)
+        if slot not in best or report.samples > best[slot].samples:
+            best[slot] = report
+    return [
+        {
+            "variant": variant.value,
+            "product": product,
+            "execP50Ms": _coarse(report.p50_ms),
+            "execP99Ms": _coarse(report.p99_ms),
+            "samples": report.samples,
+            **({"startMs": {"cold": start_ms[variant]}} if variant in start_ms else {}),
+        }
+        for (variant, product), report in sorted(best.items())
+    ]
+
+
+def _coarse(value_ms: float) -> float:
+    """Three digits: more would be written again and again and tell nobody anything."""
+    return float(f"{value_ms:.3g}")
