@@ -16,12 +16,15 @@ from stoker.errors import UnknownName
 from stoker.metrics import OBJECTS_REJECTED
 from stoker.model.device import Device
 from stoker.model.function import Function
+from stoker.model.policy import Policy, default_policy
 from stoker_cli.addresses import binding, check_free, reachable
 from stoker_cli.banner import banner
+from stoker_cli.containers.choosing import ChoosingLauncher
+from stoker_cli.containers.gated_agent import GatedAgent
 from stoker_cli.describe import World, describe
+from stoker_cli.launching import LauncherName, checked
 from stoker_cli.objects.file_store import FileStore, ObjectError, StoreSnapshot
-from stoker_cli.placeable import misfit, unplaceable
-from stoker_cli.processes.launcher import ProcessLauncher
+from stoker_cli.placeable import unplaceable
 from stoker_cli.reconciler import Reconciler
 from stoker_cli.records import Records
 from stoker_cli.state_view import StateView
@@ -67,6 +70,7 @@ class Embedded:
         devices: Sequence[Device],
         probe: DeviceProbe | None,
         queueing: str,
+        launcher: LauncherName,
         settings: Settings,
         clock_us: Callable[[], int],
         log_dir: Path,
@@ -80,6 +84,7 @@ class Embedded:
         self._devices = tuple(devices)
         self._log_dir = log_dir
         self._default_queueing = self._queueing = queueing
+        self.policy: Policy | None = None
         self._settings = settings
         self._clock_us = clock_us
         self._started_us = clock_us()
@@ -99,20 +104,21 @@ class Embedded:
             on_record=self.records.add,
             why_waiting=self._why_waiting,
         )
-        self.launcher = ProcessLauncher(log_dir)
+        self.launcher = ChoosingLauncher(launcher, log_dir, clock_us)
         self.reconciler = Reconciler(
-            agent=self.agent,
+            agent=GatedAgent(self.agent, self.launcher),
             gateway=self.gateway,
             launcher=self.launcher,
             clock_us=clock_us,
             metrics=self.sink,
             params=PlanParams(quantum_us=round(settings.serve.quantum_s * 1_000_000)),
         )
+        self.launcher.on_note(self.reconciler.poke)
         self.store = FileStore(
             paths,
             on_change=self._on_store,
             on_error=self._on_bad_object,
-            check=lambda function: misfit(function, self._devices),
+            check=lambda function: checked(function, launcher, self._devices),
         )
         self._watch = (
             None
@@ -125,6 +131,7 @@ class Embedded:
                 stale_s=settings.node.device_stale_s,
             )
         )
+        self.sink.inc(OBJECTS_REJECTED, amount=0)
         self.internal = Internal(
             metrics=self.sink.text,
             unready=self.unready,
@@ -249,7 +256,7 @@ class Embedded:
         self._deleted = (self._deleted | before.keys()) - snapshot.functions.keys()
         self.functions = dict(snapshot.functions)
         self.records.track(set(self.functions))
-        self._set_queueing(snapshot.queueing or self._default_queueing)
+        self._set_policy(snapshot.policy)
         self.agent.set_functions(self.functions)
         self.gateway.set_unplaceable(unplaceable(self.functions.values(), self._devices))
         self.gateway.set_functions(self.functions)
@@ -262,6 +269,14 @@ class Embedded:
         }
         if self.url and any(changes.values()):
             log.info("functions_changed", **changes)
+
+    def _set_policy(self, policy: Policy | None) -> None:
+        if self.url and policy is not None and policy != self.policy:
+            for warning in policy.warnings:
+                log.warning("policy_does_not_act", name=policy.name, detail=warning)
+        self.policy = policy
+        self.reconciler.set_policy(policy or default_policy())
+        self._set_queueing(self._default_queueing if policy is None else policy.queueing)
 
     def _set_queueing(self, name: str) -> None:
         if name == self._queueing:

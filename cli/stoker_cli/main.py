@@ -42,6 +42,13 @@ def stoker(context: click.Context) -> None:
 @click.option(
     "--queueing", metavar="NAME", help="Queueing policy unless a GpuPolicy names one.  [default: least-slack]"
 )
+@click.option(
+    "--launcher",
+    type=click.Choice(["auto", "process", "podman", "docker"]),
+    default="auto",
+    show_default=True,
+    help="What replicas are; auto: processes where command is set, else containers.",
+)
 @click.option("--drain", metavar="DURATION", help="How long accepted requests may finish at the end.  [default: 30s]")
 @click.option("--log-format", type=click.Choice(["auto", "console", "json"]), help="[default: auto]")
 def serve(
@@ -51,6 +58,7 @@ def serve(
     host: str,
     mtls: bool,
     queueing: str | None,
+    launcher: str,
     drain: str | None,
     log_format: str | None,
 ) -> int:
@@ -59,6 +67,7 @@ def serve(
     Without --gpus: the NVIDIA GPUs of this machine, or its CPU cores only where it has none.
     """
     from stoker.model.quantity import parse_duration_us
+    from stoker_cli.launching import LauncherName
     from stoker_cli.serve import ServeOptions, run_serve
 
     if "" in files:
@@ -70,6 +79,7 @@ def serve(
         port=port,
         mtls=mtls,
         queueing=queueing,
+        launcher=LauncherName(launcher),
         drain_s=None if drain is None else parse_duration_us(drain, "--drain") / 1_000_000,
         log_format=log_format,
     )

@@ -18,6 +18,7 @@ from stoker.model.function import Function, Probe
 from stoker.model.replica import ReplicaSpec, ReplicaStatus
 from stoker.reasons import Reason
 from stoker_cli.processes.launcher import ExitInfo
+from stoker_cli.processes.replica_command import LaunchFailed, LaunchGivenUp
 
 HOST = "127.0.0.1"
 SHOWN_LINES = 5
@@ -38,11 +39,15 @@ class AgentLives(Protocol):
 
 
 class Launcher(Protocol):
-    """How processes are started and ended. `launch` raises with a sentence; `terminate` returns when all is gone."""
+    """How processes are started and ended. `launch` raises with a sentence; `terminate` returns when all is gone.
+
+    A launch may take long (an image is pulled): `give_up` makes one that still goes on raise LaunchGivenUp soon.
+    """
 
     on_exit: Callable[[str, ExitInfo], None]
 
     async def launch(self, replica: ReplicaSpec, function: Function, devices: Sequence[Device]) -> int: ...
+    def give_up(self, replica_id: str) -> None: ...
     async def terminate(self, replica_id: str, grace_us: int) -> None: ...
 
 
@@ -166,8 +171,12 @@ class ReplicaLives:
         devices = [device for device in self._agent.devices() if device.id in spec.devices]
         try:
             port = await self._launcher.launch(spec, function, devices)
+        except LaunchGivenUp:
+            self._gone(life, life.kill_reason)
+            return
         except Exception as error:  # noqa: BLE001  whatever a launcher raises is a failed start of this replica only
-            self._lost(life, Reason.START_FAILED, str(error) or type(error).__name__)
+            reason = error.reason if isinstance(error, LaunchFailed) else Reason.START_FAILED
+            self._lost(life, reason, str(error) or type(error).__name__)
             return
         if life.exit is None and not life.is_leaving:
             self._agent.attach(spec.id, HOST, port, function.container_of(spec.variant).readiness)
@@ -205,6 +214,7 @@ class ReplicaLives:
     async def _started(self, life: _Life) -> None:
         """Wait until the launch has come to its end, well or not: only then can its process be ended."""
         if life.starting is not None and not life.starting.done():
+            self._launcher.give_up(life.spec.id)
             await asyncio.wait({life.starting})
 
     def _on_exit(self, identity: str, info: ExitInfo) -> None:

@@ -14,6 +14,7 @@ from stoker.model.device import Device
 from stoker.policies.queueing.registry import DEFAULT_QUEUEING, make_queueing
 from stoker_cli.console import CommandFailed, complain, say
 from stoker_cli.embedded import Embedded, Settings
+from stoker_cli.launching import LauncherName
 from stoker_cli.log_folder import log_folder
 from stoker_cli.open_files import raise_open_files
 from stoker_cli.state_file import ServeState, process_start, remove_state, write_state
@@ -39,6 +40,7 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
     port: int = 8080
     mtls: bool = False
     queueing: str | None = None
+    launcher: LauncherName = LauncherName.AUTO
     drain_s: float | None = None
     log_format: str | None = None
 
@@ -68,6 +70,7 @@ def run_serve(options: ServeOptions, open_probe: OpenProbe, environ: Mapping[str
                     devices=(*gpus, cpu_device()),
                     probe=probe,
                     queueing=queueing,
+                    launcher=options.launcher,
                     settings=settings,
                     clock_us=clock_us,
                     log_dir=log_dir,
@@ -105,6 +108,9 @@ async def _serve(
             for function in platform.functions.values():
                 for warning in function.warnings:
                     complain(f"{function.origin}: {function.key}: {warning}")
+            if platform.policy is not None:
+                for warning in platform.policy.warnings:
+                    complain(f"GpuPolicy {platform.policy.name}: {warning}")
             state_path = _write_state(platform, environ)
             keep_what_start_up_made()
             say(platform.banner())

@@ -1,17 +1,26 @@
-"""One verdict of the CRD (schema, defaults, list types, CEL) and of stoker.wire.crd on the same objects."""
+"""One verdict of the CRDs (schema, defaults, list types, CEL) and of stoker.wire on the same objects.
+
+The schema's verdict is that of stoker_cli's validator; test_crd_real_server.py holds that one to the API server's.
+"""
 
 import copy
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
 from stoker.errors import InvalidObject
+from stoker.model.policy import DEFAULT_PROFILE, PROFILES
 from stoker.model.quantity import CPU_PATTERN, DURATION_MAX_LENGTH, DURATION_PATTERN, MEMORY_PATTERN
-from stoker.wire.crd import decode_function, decode_policy
+from stoker.policies.allocation.registry import ALLOCATION
+from stoker.policies.queueing.registry import POLICIES
+from stoker.wire.crd import decode_function
+from stoker.wire.function_node import Counts, FunctionNodeStatus
+from stoker.wire.policy import decode_policy
+from stoker_cli.field_reference import PAGES, page_with_fields
 from stoker_cli.objects.documents import Document, read_documents
 from stoker_cli.objects.structural import with_defaults
 from stoker_cli.objects.validation import Validator
@@ -24,7 +33,7 @@ GOOD = sorted((EXAMPLES / "good").glob("*.yaml"))
 BAD = sorted((EXAMPLES / "bad").glob("*.yaml"))
 CRDS = {
     name: yaml.safe_load((ROOT / "crds" / f"{name}.stoker.dev.yaml").read_text())
-    for name in ("gpufunctions", "gpupolicies")
+    for name in ("gpufunctions", "gpupolicies", "functionnodes")
 }
 SCHEMAS = {
     crd["spec"]["names"]["kind"]: crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for crd in CRDS.values()
@@ -39,7 +48,7 @@ def schema_verdict(document: Document) -> str:
 
 def decode_verdict(value: Any) -> str:
     """The decoder's own verdict on an object that nothing validated; what only embedded mode refuses is accepted."""
-    if not isinstance(value, dict) or value.get("kind") not in SCHEMAS:
+    if not isinstance(value, dict) or value.get("kind") not in ("GpuFunction", "GpuPolicy"):
         return "not an object of Stoker"
     defaulted = with_defaults(SCHEMAS[value["kind"]], value)
     try:
@@ -182,9 +191,50 @@ def test_the_patterns_of_quantities_are_those_of_the_model() -> None:
             assert node["maxLength"] == DURATION_MAX_LENGTH, path
 
 
-def test_the_reference_page_names_every_field_of_the_spec() -> None:
-    page = (ROOT / "docs" / "reference" / "gpufunction.md").read_text()
-    documented = set(re.findall(r"^\| `([^`]+)`", page, re.MULTILINE))
-    written = {path for path, _ in nodes(SCHEMAS["GpuFunction"]["properties"]["spec"]) if path and path[-2:] != "[]"}
-    assert written - documented == set()
-    assert documented - written == set()
+@pytest.mark.parametrize(("page", "plural"), PAGES.items())
+def test_the_reference_page_says_of_every_field_what_the_schema_says(page: str, plural: str) -> None:
+    text = (ROOT / "docs" / "reference" / f"{page}.md").read_text()
+    assert text == page_with_fields(text, plural), "run `make docs`"
+
+
+def test_the_policy_names_what_exists_and_nothing_else() -> None:
+    spec = SCHEMAS["GpuPolicy"]["properties"]["spec"]["properties"]
+    assert set(spec["queueing"]["enum"]) == set(POLICIES)
+    assert set(spec["allocation"]["enum"]) == set(ALLOCATION)
+    assert set(spec["profile"]["enum"]) == set(PROFILES)
+    assert spec["profile"]["default"] == DEFAULT_PROFILE
+    for profile in PROFILES.values():
+        assert profile.queueing in spec["queueing"]["enum"]
+        assert profile.allocation in spec["allocation"]["enum"]
+        assert profile.device_choice in spec["deviceChoice"]["enum"]
+        assert profile.placement in spec["placement"]["properties"]["policy"]["enum"]
+        assert profile.keep_alive in spec["keepAlive"]["properties"]["policy"]["enum"]
+        assert profile.pre_warm in spec["preWarm"]["properties"]["policy"]["enum"]
+        parts = (profile.queueing, profile.allocation, profile.device_choice, profile.placement, profile.keep_alive)
+        assert ", ".join(parts) in spec["profile"]["description"]
+
+
+def shape(kind: Any) -> Any:
+    """The field names of a struct, all the way down, as a schema would have them."""
+    if isinstance(kind, msgspec.inspect.StructType):
+        return {field.encode_name: shape(field.type) for field in kind.fields}
+    if isinstance(kind, msgspec.inspect.VarTupleType):
+        return [shape(kind.item_type)]
+    if isinstance(kind, msgspec.inspect.EnumType):
+        return sorted(kind.cls)
+    return None
+
+
+def shape_of_schema(node: dict[str, Any]) -> Any:
+    if node["type"] == "object":
+        return {name: shape_of_schema(part) for name, part in node["properties"].items()}
+    if node["type"] == "array":
+        return [shape_of_schema(node["items"])]
+    return sorted(node["enum"]) if "enum" in node and "True" not in node["enum"] else None
+
+
+def test_the_status_of_a_function_node_has_the_fields_of_its_schema() -> None:
+    written = shape(msgspec.inspect.type_info(FunctionNodeStatus)) | {
+        "counts": shape(msgspec.inspect.type_info(Counts))
+    }
+    assert written == shape_of_schema(SCHEMAS["FunctionNode"]["properties"]["status"])

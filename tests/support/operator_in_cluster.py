@@ -17,6 +17,7 @@ from api_server import make_namespace
 from gateway_in_cluster import install_kinds
 from operator_peers import ScriptedAgent, ScriptedGateway
 
+from stoker.model.device import DeviceKind
 from stoker.model.function import Variant
 from stoker.model.replica import ReplicaState
 from stoker.wire.cluster import (
@@ -87,11 +88,8 @@ async def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
             await asyncio.sleep(0.02)
 
 
-def gpu(number: int = 0, *, memory_mib: int = 16_384, healthy: bool = True) -> DeviceStatus:
-    why = {} if healthy else {"reason": "Overheated", "message": "it is too hot"}
-    return DeviceStatus(
-        id=f"GPU-{number}", kind="gpu", product="T4-16GB", memory_mib=memory_mib, healthy=healthy, **why
-    )  # type: ignore[arg-type]
+def gpu(number: int = 0, *, memory_mib: int = 16_384) -> DeviceStatus:
+    return DeviceStatus(id=f"GPU-{number}", kind=DeviceKind.GPU, product="T4-16GB", memory_mib=memory_mib, healthy=True)
 
 
 class OperatorInCluster:
@@ -137,6 +135,10 @@ class OperatorInCluster:
         self._pods.start()
         await self._pods.synced.wait()
         self._play = asyncio.create_task(self._play_forever())
+
+    async def kinds(self) -> None:
+        """Stoker's CRDs, served."""
+        await install_kinds(self.kube)
 
     async def close(self) -> None:
         for operator, task in self.operators:
@@ -269,7 +271,7 @@ class OperatorInCluster:
 
     async def status(self, name: str = "f") -> dict[str, Any]:
         found = await self.kube.get(FUNCTIONS, name, self.team)
-        return found.get("status") or {}  # type: ignore[no-any-return]
+        return found.get("status") or {}
 
     async def condition(self, kind: str = "Ready", name: str = "f") -> tuple[str, str]:
         """Status and reason of a condition."""

@@ -122,18 +122,7 @@ def test_what_is_wrong_is_named_with_its_path(spec: dict[str, Any], path: str, w
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ({"container": {"image": "i"}}, "container.image"),
-        ({"cpuVariant": {"image": "i"}}, "cpuVariant.image"),
-        ({"container": {"liveness": {"path": "/l"}}}, "container.liveness"),
-        ({"container": {"volumes": [{"name": "v", "emptyDir": {}}]}}, "container.volumes"),
-        ({"container": {"shm": "1Gi"}}, "container.shm"),
-        ({"container": {"runAsUser": 1000}}, "container.runAsUser"),
-        ({"container": {"fsGroup": 1000}}, "container.fsGroup"),
-        ({"container": {"serviceAccountName": "a"}}, "container.serviceAccountName"),
-        ({"container": {"imagePullSecrets": [{"name": "a"}]}}, "container.imagePullSecrets"),
-        ({"container": {"metricsPort": 9100}}, "container.metricsPort"),
         ({"gpu": {"memory": "1Gi", "resourceName": "nvidia.com/gpu"}}, "gpu.resourceName"),
-        ({"artifacts": [{"claim": "c", "mountPath": "/m"}]}, "artifacts"),
         ({"access": {"visibility": "Public"}}, "access"),
         ({"access": {"visibility": "Public", "hostnames": ["a.example"]}}, "access"),
         ({"slo": {"latency": "1s", "maxCostPerHour": 1}}, "slo.maxCost"),

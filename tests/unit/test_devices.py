@@ -8,6 +8,7 @@ import pytest
 
 from stoker.errors import InvalidObject
 from stoker.model.device import Device, DeviceKind
+from stoker.model.gpu_fault import FaultCode
 from stoker_node.devices import DevicesUnavailable, DeviceWatch, cpu_device
 from stoker_node.nvml import product_of
 from stoker_node.simulated import parse_gpus
@@ -135,3 +136,27 @@ async def test_a_driver_that_hangs_makes_its_devices_unhealthy_and_does_not_hold
     hang.set()
     assert not seen[0].healthy
     assert "has not answered" in seen[0].reason
+
+
+async def test_a_poke_polls_at_once() -> None:
+    good = parse_gpus("1xL4-24GB")
+    lost = msgspec.structs.replace(good[0], healthy=False, reason="lost", fault=FaultCode.LOST)
+    told = asyncio.Event()
+    seen: list[tuple[Device, ...]] = []
+
+    def on_devices(devices: tuple[Device, ...]) -> None:
+        seen.append(devices)
+        told.set()
+
+    watch = DeviceWatch(ScriptedProbe((lost,)), good, on_devices, poll_s=3600, stale_s=5)
+    watch.start()
+    watch.poke()
+    await asyncio.wait_for(told.wait(), 5)
+    await watch.stop()
+    assert seen == [(lost,)]
+
+
+async def test_what_the_watch_finds_wrong_itself_has_a_code() -> None:
+    good = parse_gpus("1xL4-24GB")
+    seen = await published(ScriptedProbe(DevicesUnavailable("no driver"), (), good), good, 3)
+    assert [devices[0].fault for devices in seen] == [FaultCode.DRIVER_ERROR, FaultCode.NOT_LISTED, None]

@@ -10,6 +10,7 @@ from typing import Any, Self
 import pytest
 
 from stoker.model.function import Function
+from stoker_cli.launching import CannotRun
 from stoker_cli.objects import file_store
 from stoker_cli.objects.file_store import FileStore, StoreSnapshot
 from stoker_cli.objects.object_file import FileObjects, load_objects
@@ -35,7 +36,7 @@ def text(name: str = "f", latency: str = "1s") -> str:
 class Watched:
     """A store and all that it told."""
 
-    def __init__(self, *paths: Path, check: Callable[[Function], str | None] | None = None) -> None:
+    def __init__(self, *paths: Path, check: Callable[[Function], Function | CannotRun] | None = None) -> None:
         self.snapshots: list[StoreSnapshot] = []
         self.errors: list[str] = []
         self.store = FileStore(
@@ -238,7 +239,8 @@ async def test_without_notifications_polling_finds_the_change(tmp_path: Path, mo
 
 async def test_what_this_installation_cannot_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(text("a") + "---\n" + text("b"))
-    async with Watched(tmp_path, check=lambda function: "does not fit" if function.name == "a" else None) as watched:
+    no = CannotRun(path=("spec", "gpu"), message="does not fit")
+    async with Watched(tmp_path, check=lambda function: no if function.name == "a" else function) as watched:
         assert watched.latencies() == {"b": 1}
         assert watched.errors == [f"{tmp_path}/a.yaml:4: spec.gpu: does not fit"]
 
@@ -246,8 +248,9 @@ async def test_what_this_installation_cannot_run_is_refused(tmp_path: Path) -> N
 async def test_parsing_never_runs_on_the_loop_and_callbacks_always_do(tmp_path: Path) -> None:
     loop_thread, checked, told = threading.get_ident(), [], []
 
-    def check(_: Function) -> None:
+    def check(function: Function) -> Function:
         checked.append(threading.get_ident())
+        return function
 
     (tmp_path / "a.yaml").write_text(text("a"))
     store = FileStore(

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from gateway_fake_agent import CountingSink
 
 from stoker.reasons import Reason
 from stoker_gateway.access import Caller, Denied
@@ -33,7 +34,8 @@ class Bench:
         self.error: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
-        self.reviews = TokenReviews(self._ask, lambda: self.now_s, answer_s=0.5)
+        self.metrics = CountingSink()
+        self.reviews = TokenReviews(self._ask, lambda: self.now_s, self.metrics, answer_s=0.5)
 
     async def _ask(self, token: str) -> Review:
         self.asked.append(token)
@@ -146,6 +148,22 @@ async def test_when_nobody_answers_nobody_comes_in_and_nothing_is_kept() -> None
     b.now_s += 61
     b.error = Unreachable("no")
     assert await b.reason(shown) is Reason.CONTROL_PLANE_UNAVAILABLE
+
+
+async def test_questions_to_the_api_server_are_counted_by_their_result_and_answers_from_memory_are_not() -> None:
+    b = Bench()
+    for _ in range(3):
+        await b.reason(token())
+    await b.reason(token(exp=1))
+    b.review = Review(False)
+    await b.reason(token(sub="another"))
+    b.error = Unreachable("no")
+    await b.reason(token(sub="a-third"))
+    results = {
+        result: b.metrics.values["stoker_token_reviews_total", result] for result in ("authenticated", "refused")
+    }
+    assert results == {"authenticated": 1, "refused": 1}
+    assert b.metrics.values["stoker_token_reviews_total", "failed"] == 1
 
 
 async def test_an_answer_that_does_not_come_is_no_answer() -> None:

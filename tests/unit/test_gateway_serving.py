@@ -426,4 +426,5 @@ async def test_health_paths_are_marked_and_kept_out_of_the_figures(start: Start)
     assert g.agent.runs[0].header("stoker-profile") == "0"
     assert (await g.ended()).on_time is None
     assert ("stoker_requests_on_time_total", "ns", "f") not in g.metrics.values
+    assert ("stoker_requests_offered_total", "ns", "f") not in g.metrics.values
     assert g.gateway.demand() == {}

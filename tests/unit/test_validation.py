@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stoker.model.device import Device, DeviceKind
-from stoker.model.fitting import fits_any
+from stoker_cli.launching import LauncherName, checked
 from stoker_cli.objects.documents import Document, ObjectError, read_documents
 from stoker_cli.objects.object_file import FileObjects, load_objects
 from stoker_cli.objects.validation import MAX_ERRORS, Validator
@@ -25,7 +25,9 @@ SPEC: dict[str, Any] = {"container": {"command": ["x"]}, "gpu": {"memory": "4Gi"
 
 
 def load(data: bytes, file: str) -> FileObjects:
-    return load_objects(data, file, Validator.packaged(), lambda function: fits_any(function, DEVICES))
+    return load_objects(
+        data, file, Validator.packaged(), lambda function: checked(function, LauncherName.AUTO, DEVICES)
+    )
 
 
 def validate(spec: Any, metadata: Any = None) -> tuple[Any, list[ObjectError]]:
@@ -97,14 +99,19 @@ def test_each_wrong_field_is_told_once_and_not_without_bound() -> None:
     assert {error.path for error in errors} == {"spec.timeout", "spec.priority", "spec.fairShare"}
 
 
-def test_a_policy_has_its_default() -> None:
+def test_a_policy_has_its_defaults() -> None:
     documents, _ = read_documents(
         b"apiVersion: stoker.dev/v1alpha1\nkind: GpuPolicy\nmetadata: {name: default}\nspec: {}\n", "p.yaml"
     )
     value, errors = Validator.packaged().validate(documents[0])
     assert not errors
     assert value is not None
-    assert value["spec"] == {"queueing": "least-slack"}
+    assert value["spec"] == {
+        "profile": "LatencyFirst",
+        "admission": {"mode": "Enforce"},
+        "memoryEnforcement": "Enforce",
+        "prefetch": {"nodesPerFunction": 1},
+    }
 
 
 def test_two_hundred_functions_are_loaded_in_well_under_two_seconds() -> None:

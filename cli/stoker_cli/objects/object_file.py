@@ -12,16 +12,18 @@ from msgspec import Struct
 
 from stoker.errors import InvalidObject
 from stoker.model.function import Function
-from stoker.wire.crd import PolicyObject, decode_function, decode_policy
+from stoker.model.policy import Policy
+from stoker.wire.crd import decode_function
+from stoker.wire.policy import decode_policy
+from stoker_cli.launching import CannotRun
 from stoker_cli.objects.documents import Document, ObjectError, Path, read_documents
 from stoker_cli.objects.validation import Validator
 
 Key = tuple[str, str]
 """Kind and `namespace/name` (a policy has no namespace)."""
-Check = Callable[[Function], str | None]
-"""Why this installation can never run a function, in one sentence; None where it can."""
+Check = Callable[[Function], Function | CannotRun]
+"""A function as this installation runs it (with its warnings), or why it never can."""
 
-_NEEDS_COMMAND = "is needed here: replicas are processes of this machine, and images run on Kubernetes only"
 _UID_SPACE = uuid.UUID("6f1a2c1e-6b0b-5d52-9a5e-0f6c1f2d7b11")
 
 
@@ -30,7 +32,7 @@ class Loaded(Struct, frozen=True, kw_only=True):
 
     key: Key
     line: int
-    value: Function | PolicyObject
+    value: Function | Policy
 
 
 class FileObjects(Struct, frozen=True, kw_only=True):
@@ -79,16 +81,16 @@ def _load(document: Document, validator: Validator, check: Check | None) -> Load
     except InvalidObject as error:
         return [_placed(document, error)]
     if isinstance(decoded, Function):
-        if not all(decoded.container_of(variant).command for variant in decoded.variants):
-            return [document.error(("spec", "container", "command"), _NEEDS_COMMAND)]
-        if check is not None and (reason := check(decoded)):
-            return [document.error(("spec", "gpu" if decoded.spec.gpu else "cpuVariant"), reason)]
+        checked = decoded if check is None else check(decoded)
+        if isinstance(checked, CannotRun):
+            return [document.error(checked.path, checked.message)]
+        decoded = checked
     key = _key_of(value)
     assert key is not None
     return Loaded(key=key, line=document.line, value=decoded)
 
 
-def _decode(value: dict[str, Any], file: str) -> Function | PolicyObject:
+def _decode(value: dict[str, Any], file: str) -> Function | Policy:
     if value["kind"] == "GpuPolicy":
         return decode_policy(value)
     path = FilePath(file).absolute()

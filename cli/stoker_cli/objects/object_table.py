@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from stoker.model.function import Function
-from stoker.wire.crd import PolicyObject
+from stoker.model.policy import Policy
 from stoker_cli.objects.documents import ObjectError
 from stoker_cli.objects.object_file import FileObjects, Key, Loaded
 
@@ -19,8 +19,8 @@ class StoreSnapshot(Struct, frozen=True, kw_only=True):
 
     functions: dict[str, Function] = {}
     """By key, `namespace/name`."""
-    queueing: str | None = None
-    """From the GpuPolicy; None when there is none."""
+    policy: Policy | None = None
+    """The GpuPolicy; None when there is none."""
 
 
 class ObjectTable:
@@ -66,13 +66,13 @@ class ObjectTable:
                     errors.append(_duplicate(key, self._files[file][key], file, owner))
         self._owners = {key: owner for key, owner in self._owners.items() if key in chosen}
         functions: dict[str, Function] = {}
-        queueing = None
+        policy: Policy | None = None
         for loaded in chosen.values():
-            if isinstance(loaded.value, PolicyObject):
-                queueing = loaded.value.queueing
+            if isinstance(loaded.value, Policy):
+                policy = loaded.value
             else:
                 functions[loaded.value.key] = self._numbered(loaded.value)
-        return StoreSnapshot(functions=functions, queueing=queueing), errors
+        return StoreSnapshot(functions=functions, policy=policy), errors
 
     def _claims(self, ordered: list[str]) -> dict[Key, list[str]]:
         claims: dict[Key, list[str]] = {}

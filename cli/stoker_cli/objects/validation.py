@@ -64,7 +64,7 @@ class Validator:
     @cache
     def packaged(cls) -> Self:
         """The validator for the CRDs that this installation carries."""
-        return cls([yaml.load(_crd_text(name), Loader=yaml.CSafeLoader) for name in _CRDS])
+        return cls([crd(name) for name in _CRDS])
 
     def validate(self, document: Document) -> tuple[dict[str, Any] | None, list[ObjectError]]:
         """The object with its defaults, or at least one error. `status` is dropped: it is never read from a file."""
@@ -156,6 +156,12 @@ def _repetitions(schema: Schema, value: Any, path: Path) -> list[tuple[Path, str
     if index is not None:
         return [((*path, index), "is given twice; keep one")]
     return [found for at, item in enumerate(value) for found in _repetitions(schema["items"], item, (*path, at))]
+
+
+def crd(plural: str) -> dict[str, Any]:
+    """A CRD that this installation carries, by the plural of its kind."""
+    document: dict[str, Any] = yaml.load(_crd_text(plural), Loader=yaml.CSafeLoader)
+    return document
 
 
 def _crd_text(name: str) -> str:

@@ -174,6 +174,9 @@ class ProcessLauncher:
             raise
         return running.port
 
+    def give_up(self, replica_id: str) -> None:
+        """Nothing: a launch takes no time that would be worth giving up."""
+
     async def terminate(self, replica_id: str, grace_us: int) -> None:
         """SIGTERM, SIGKILL to all that is left after the grace; returns when the replica is gone."""
         running = self._running.get(replica_id)
@@ -275,7 +278,7 @@ def _exit_info(event: Mapping[str, Any], memory_mib: int | None) -> ExitInfo:
     if event["memory_exceeded"]:
         detail = f"it held more than container.resources.memory ({memory_mib} MiB) and was killed"
     elif number is not None:
-        detail = f"it was ended by {_signal_name(number)}"
+        detail = f"it was ended by {signal_name(number)}"
     else:
         detail = f"it ended with exit code {code}"
     return ExitInfo(
@@ -287,7 +290,7 @@ def _exit_info(event: Mapping[str, Any], memory_mib: int | None) -> ExitInfo:
     )
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:

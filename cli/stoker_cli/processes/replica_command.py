@@ -14,6 +14,7 @@ from stoker.errors import StokerError
 from stoker.model.device import Device, DeviceKind
 from stoker.model.function import Function
 from stoker.model.replica import ReplicaSpec
+from stoker.reasons import Reason
 
 _KEPT = ("PATH", "LANG", "TZ")
 """What a replica inherits of our own environment, which may hold secrets of the operator."""
@@ -23,6 +24,14 @@ _REFERENCE = re.compile(r"(\$?)\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 
 class LaunchFailed(StokerError):  # noqa: N818  the name states the fact
     """A replica could not be started; the text says why and how to fix it."""
+
+    def __init__(self, message: str, reason: Reason = Reason.START_FAILED) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class LaunchGivenUp(StokerError):  # noqa: N818  the name states the fact
+    """The launch was given up because it was asked to be: no failure of anything."""
 
 
 def environment_of(
@@ -71,7 +80,7 @@ def argv_of(replica: ReplicaSpec, function: Function, environment: Mapping[str, 
     `$(NAME)` in a word is a variable of the environment, as on Kubernetes.
     """
     container = function.container_of(replica.variant)
-    words = [_expand(word, environment) for word in (*container.command, *container.args)]
+    words = [expanded(word, environment) for word in (*container.command, *container.args)]
     if not container.command:
         raise LaunchFailed(
             "it has no container.command, and the process launcher runs commands only; "
@@ -94,7 +103,7 @@ def argv_of(replica: ReplicaSpec, function: Function, environment: Mapping[str, 
     return [found, *words[1:]]
 
 
-def _expand(word: str, environment: Mapping[str, str]) -> str:
+def expanded(word: str, environment: Mapping[str, str]) -> str:
     """`$(NAME)` from the environment. An unknown name stays; so does `$$(NAME)`, less one dollar, and `$$` alone."""
     return _REFERENCE.sub(lambda found: found[0][1:] if found[1] else environment.get(found[2], found[0]), word)
 

@@ -1,0 +1,1 @@
+"""Replicas as containers of podman or docker, by their command lines (ADR 0012)."""

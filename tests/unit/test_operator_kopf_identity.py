@@ -1,0 +1,22 @@
+"""kopf in a container whose user id has no name."""
+
+import pytest
+
+from stoker_operator import kopf_feed
+
+pytestmark = pytest.mark.unit
+
+
+async def test_kopf_is_told_who_it_is_since_a_user_id_without_a_name_would_end_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, object] = {}
+
+    async def operator(**words: object) -> None:
+        given.update(words)
+
+    monkeypatch.setattr(kopf_feed.kopf, "operator", operator)
+    monkeypatch.setattr(kopf_feed, "GOODBYE_S", 0)
+    feed = kopf_feed.KopfFeed(None, None, None, lambda *_: None)  # type: ignore[arg-type]  it only watches here
+    await feed._watch()
+    assert given["identity"]

@@ -1,0 +1,273 @@
+"""Pods made, drained and deleted as plan() orders, on an API that refuses, loses answers and lags."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from stoker.control.planning import Drain, Kill, Start
+from stoker.model.function import GpuOption, Variant
+from stoker.model.replica import ReplicaSpec, ReplicaState
+from stoker.reasons import Reason
+from stoker.testing.builders import make_function
+from stoker.wire.cluster import PodReplica, ReplicaReport
+from stoker_operator import pod_lives
+from stoker_operator.agent_board import Heard
+from stoker_operator.agent_calls import Drained
+from stoker_operator.kinds import Pod
+from stoker_operator.pod_lives import NotMade, PodLives
+from stoker_operator.pod_view import ReplicaPod
+from stoker_runtime.kube.errors import AlreadyExists, Conflict, Forbidden, KubeError, NotFound, Unreachable
+from stoker_runtime.kube.objects import ObjectMeta, OwnerReference, Seen
+from stoker_runtime.metrics import PrometheusSink
+
+pytestmark = pytest.mark.unit
+
+FUNCTION = make_function()
+ID = f"{FUNCTION.key}-0123456789-0"
+
+
+class Api:
+    """Pods by name; `fail` is raised once by the next call of that verb."""
+
+    def __init__(self) -> None:
+        self.pods: dict[str, dict[str, Any]] = {}
+        self.fail: dict[str, KubeError] = {}
+        self.calls: list[str] = []
+
+    def _raise(self, verb: str) -> None:
+        self.calls.append(verb)
+        if verb in self.fail:
+            raise self.fail.pop(verb)
+
+    async def create(self, _: object, body: dict[str, Any], namespace: str = "") -> dict[str, Any]:
+        self._raise("create")
+        name = body["metadata"]["name"]
+        if name in self.pods:
+            raise AlreadyExists("create", 409, "AlreadyExists", "it is there")
+        made = {**body, "metadata": {**body["metadata"], "namespace": namespace, "uid": "u1", "resourceVersion": "1"}}
+        self.pods[name] = made
+        return made
+
+    async def get(self, _: object, name: str, namespace: str = "") -> Pod:
+        self._raise("get")
+        if name not in self.pods:
+            raise NotFound("get", 404, "NotFound", "it is gone")
+        return msgspec.convert(self.pods[name], Pod)
+
+    async def delete(
+        self, _: object, name: str, namespace: str = "", *, seen: Seen | None = None, grace_s: int | None = None
+    ) -> None:
+        self._raise("delete")
+        self.calls[-1] = f"delete grace={grace_s} version={seen.resource_version if seen else None}"
+        self.pods.pop(name, None)
+
+
+class World:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pod_lives, "ASK_AGAIN_S", 0.0)
+        self.api = Api()
+        self.shown: dict[str, ReplicaPod] = {}
+        self.drains = [Drained.YES]
+        self.asked: list[str] = []
+        self.leads = True
+        self.refuse: NotMade | None = None
+        self.spoiled = False
+        self.lives = PodLives(
+            kube=self.api,  # type: ignore[arg-type]
+            body_of=self.body_of,
+            check=self.check,
+            ask_to_drain=self.drain,
+            pods=lambda: self.shown,
+            may_write=lambda: self.leads,
+            clock_us=lambda: 1,
+            metrics=PrometheusSink(),
+            changed=lambda: None,
+        )
+
+    async def body_of(self, start: Start) -> dict[str, Any]:
+        if self.refuse is not None:
+            raise self.refuse
+        return {"metadata": {"name": start.spec.id.partition("/")[2]}, "spec": {}}
+
+    def check(self, _: object, pod: dict[str, Any]) -> None:
+        if self.spoiled and "uid" in pod["metadata"]:
+            raise NotMade(Reason.POD_REFUSED, "a webhook made it privileged")
+
+    async def drain(self, node: str, uid: str) -> Drained:
+        self.asked.append(f"{node} {uid}")
+        await asyncio.sleep(0)
+        return self.drains.pop(0)
+
+    def start(self) -> Start:
+        spec = ReplicaSpec(
+            id=ID, function=FUNCTION.key, variant=Variant.GPU, revision="0123456789", ordinal=0, devices=("n/GPU-0",)
+        )
+        return Start(spec=spec, reservations=(), function=FUNCTION)
+
+    def show(self, *, node: str = "n", heard: bool = True) -> ReplicaPod:
+        name = ID.partition("/")[2]
+        meta = ObjectMeta(name=name, namespace=FUNCTION.namespace, uid="u1", resource_version="1")
+        replica = PodReplica(
+            id=ID,
+            function=FUNCTION.key,
+            function_uid=FUNCTION.uid,
+            variant=Variant.GPU,
+            revision="0123456789",
+            ordinal=0,
+            options=(GpuOption(memory_mib=1),),
+        )
+        pod = msgspec.convert({"metadata": msgspec.to_builtins(meta), "spec": {"nodeName": node}}, Pod)
+        report = Heard(ReplicaReport(id=ID, pod_uid="u1", state=ReplicaState.WARM), node, 1) if heard else None
+        view = ReplicaPod(pod=pod, replica=replica, heard=report)
+        self.shown = {ID: view}
+        self.api.pods[name] = {"metadata": {"name": name, "uid": "u1", "resourceVersion": "7"}}
+        return view
+
+    async def settle(self) -> None:
+        for _ in range(30):
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch)
+
+
+async def test_a_pod_that_was_made_counts_before_the_cache_shows_it(world: World) -> None:
+    assert world.lives.act(world.start())
+    await world.settle()
+    assert [start.spec.id for start in world.lives.making()] == [ID]
+    assert not world.lives.act(world.start())
+    assert world.api.calls == ["create"]
+    view = world.show()
+    world.lives.seen([view.pod])
+    assert world.lives.making() == ()
+
+
+async def test_a_quota_is_told_as_such_and_counts_as_a_failure(world: World) -> None:
+    world.api.fail["create"] = Forbidden("create", 403, "Forbidden", "exceeded quota: pods")
+    world.lives.act(world.start())
+    await world.settle()
+    (failure,) = world.lives.failures
+    assert failure.reason is Reason.QUOTA_EXCEEDED
+    assert world.lives.making() == ()
+
+
+async def test_an_answer_that_was_lost_is_no_failure_and_is_asked_again(world: World) -> None:
+    world.api.fail["create"] = Unreachable("the answer was lost")
+    world.lives.act(world.start())
+    await world.settle()
+    assert world.lives.failures == []
+    assert world.lives.act(world.start())
+
+
+async def test_a_pod_that_is_ours_already_is_waited_for(world: World) -> None:
+    view = world.show()
+    world.shown = {}
+    name = view.pod.metadata.name
+    owner = OwnerReference(kind="GpuFunction", uid=FUNCTION.uid, controller=True)
+    world.api.pods[name]["metadata"]["ownerReferences"] = [msgspec.to_builtins(owner)]
+    world.lives.act(world.start())
+    await world.settle()
+    assert world.lives.failures == []
+
+
+async def test_a_name_that_somebody_else_has_is_told(world: World) -> None:
+    world.show()
+    world.shown = {}
+    world.lives.act(world.start())
+    await world.settle()
+    assert [failure.reason for failure in world.lives.failures] == [Reason.NAME_CONFLICT]
+
+
+async def test_a_pod_that_a_webhook_spoiled_does_not_live(world: World) -> None:
+    world.spoiled = True
+    world.lives.act(world.start())
+    await world.settle()
+    assert world.api.calls == ["create", "delete grace=0 version="]
+    assert [failure.reason for failure in world.lives.failures] == [Reason.POD_REFUSED]
+
+
+async def test_what_the_administrator_does_not_allow_is_told(world: World) -> None:
+    world.refuse = NotMade(Reason.POD_REFUSED, "no such account")
+    world.lives.act(world.start())
+    await world.settle()
+    assert world.api.calls == []
+    assert world.lives.failures[0].detail == "no such account"
+
+
+async def test_nothing_is_written_by_one_that_does_not_lead(world: World) -> None:
+    world.leads = False
+    world.lives.act(world.start())
+    world.show()
+    world.lives.act(Drain(replica_id=ID, reason=Reason.IDLE))
+    await world.settle()
+    assert [call for call in world.api.calls if call != "get"] == []
+    assert world.lives.failures == []
+
+
+async def test_a_drain_is_acknowledged_before_the_pod_is_deleted(world: World) -> None:
+    world.show()
+    world.drains = [Drained.NOT_YET, Drained.NO_ANSWER, Drained.YES]
+    world.lives.act(Drain(replica_id=ID, reason=Reason.IDLE))
+    assert world.lives.leaving() == {ID}
+    await world.settle()
+    assert world.asked == ["n u1"] * 3
+    # The version is that after the acknowledgement: a pod that changed since is looked at again.
+    assert world.api.calls == ["get", "delete grace=None version=7"]
+
+
+async def test_a_drain_that_is_ordered_twice_is_begun_once(world: World) -> None:
+    world.show()
+    for _ in range(3):
+        world.lives.act(Drain(replica_id=ID, reason=Reason.IDLE))
+    await world.settle()
+    assert world.asked == ["n u1"]
+
+
+async def test_a_pod_without_a_node_needs_no_drain(world: World) -> None:
+    world.show(node="", heard=False)
+    world.lives.act(Drain(replica_id=ID, reason=Reason.SCALED_DOWN))
+    await world.settle()
+    assert world.asked == []
+    assert world.api.calls == ["delete grace=None version="]
+
+
+async def test_a_pod_that_changed_since_is_left_for_the_next_plan(world: World) -> None:
+    world.show()
+    world.api.fail["delete"] = Conflict("delete", 409, "Conflict", "it changed")
+    world.lives.act(Drain(replica_id=ID, reason=Reason.IDLE))
+    await world.settle()
+    assert world.lives.leaving() == frozenset()
+    assert ID.partition("/")[2] in world.api.pods
+
+
+async def test_a_kill_does_not_wait_for_a_drain(world: World) -> None:
+    world.show()
+    world.drains = [Drained.NO_ANSWER] * 1000
+    world.lives.act(Drain(replica_id=ID, reason=Reason.IDLE))
+    world.lives.act(Kill(replica_id=ID, reason=Reason.REPLICA_HUNG))
+    assert world.lives.killed() == {ID}
+    await world.settle()
+    assert world.api.calls == ["delete grace=1 version="]
+
+
+async def test_stop_leaves_what_is_under_way_to_the_next_leader(world: World) -> None:
+    world.show()
+    world.drains = [Drained.NOT_YET] * 1000
+    world.lives.act(Drain(replica_id=ID, reason=Reason.IDLE))
+    await world.settle()
+    await world.lives.stop()
+    assert world.api.calls == []
+
+
+async def test_an_agent_that_stays_away_does_not_keep_a_replica_for_ever(world: World) -> None:
+    world.show()
+    world.drains = [Drained.NO_ANSWER] * 1000
+    world.lives.act(Drain(replica_id=ID, reason=Reason.IDLE))
+    for _ in range(5):
+        await world.settle()
+    assert world.api.calls == ["delete grace=None version="]
+    assert len(world.asked) == pod_lives.SILENT_ASKS

@@ -1,0 +1,155 @@
+"""The GpuPolicy: what a profile stands for, which entry counts for a namespace, where a pod goes, what does not act."""
+
+from typing import Any
+
+import pytest
+
+from stoker.errors import InvalidObject
+from stoker.model.function import KeepAlivePolicy, PreWarmPolicy, Priority, Variant
+from stoker.model.mode import Mode
+from stoker.model.policy import AdmissionMode, NamespaceRule, PodSecurity, Policy, Toleration, default_policy
+from stoker.wire.policy import decode_policy, default_policy_document
+
+pytestmark = pytest.mark.unit
+
+GPUS = "nvidia.com/gpu"
+
+
+def policy(*, mode: Mode = Mode.KUBERNETES, **spec: Any) -> Policy:
+    kind = {"apiVersion": "stoker.dev/v1alpha1", "kind": "GpuPolicy", "metadata": {"name": "default"}}
+    return decode_policy({**kind, "spec": spec}, mode=mode)
+
+
+def test_an_empty_policy_the_document_of_the_operator_and_the_default_are_one() -> None:
+    assert policy() == default_policy() == decode_policy(default_policy_document(), mode=Mode.KUBERNETES)
+
+
+def test_a_named_policy_counts_instead_of_the_profile_s() -> None:
+    chosen = policy(queueing="edf", preWarm={"policy": "Histogram"})
+    assert (chosen.queueing, chosen.pre_warm) == ("edf", PreWarmPolicy.HISTOGRAM)
+    assert (chosen.allocation, chosen.keep_alive) == ("greedy-dual", KeepAlivePolicy.FIXED_TTL)
+
+
+def test_switches_are_what_they_say() -> None:
+    chosen = policy(admission={"mode": "Observe"}, memoryEnforcement="Observe", prefetch={"nodesPerFunction": 0})
+    assert chosen.admission is AdmissionMode.OBSERVE
+    assert chosen.waive_memory_enforcement
+    assert chosen.prefetch_nodes == 0
+    assert not default_policy().waive_memory_enforcement
+
+
+def test_the_longest_keep_alive_is_a_duration_or_none() -> None:
+    assert policy(keepAlive={"maxTtl": "1m"}).keep_alive_max_us == 60_000_000
+    assert policy(keepAlive={"maxTtl": "0s"}).keep_alive_max_us == 0
+    assert policy().keep_alive_max_us is None
+
+
+RULES = [
+    {"name": "*", "weight": 2, "maxPriority": "Standard", "maxGpus": 8, "hostnameSuffixes": ["example.org"]},
+    {"name": "a", "maxPriority": "Critical", "podSecurity": "Baseline", "hostnameSuffixes": []},
+    {"name": "b", "maxGpus": 0, "maxCostPerHour": 2, "crossTenantSharing": True, "allowedLabelPrefixes": ["team-"]},
+]
+
+
+def test_what_an_entry_leaves_out_is_taken_from_the_one_for_all() -> None:
+    chosen = policy(namespaces=RULES)
+    assert chosen.rule("a") == NamespaceRule(
+        weight=2, max_priority=Priority.CRITICAL, max_gpus=8, pod_security=PodSecurity.BASELINE
+    )
+    assert chosen.rule("b") == NamespaceRule(
+        weight=2,
+        max_priority=Priority.STANDARD,
+        max_gpus=0,
+        max_cost_per_hour=2,
+        cross_tenant=True,
+        hostname_suffixes=("example.org",),
+        label_prefixes=("team-",),
+    )
+    assert chosen.rule("nobody-named-it").max_gpus == 8
+    assert policy().rule("any") == NamespaceRule()
+    assert chosen.cross_tenant(("a", "b", "c")) == {"b"}
+    assert policy(namespaces=[{"name": "*", "crossTenantSharing": True}]).cross_tenant(("x",)) == {"x"}
+
+
+@pytest.mark.parametrize("key", ["stoker.dev/role", "x.stoker.dev/a", "app.kubernetes.io/name", "k8s.io/x"])
+def test_reserved_labels_never_reach_a_pod(key: str) -> None:
+    assert not NamespaceRule(label_prefixes=("s", "x", "app", "k8s.io/")).allows_label(key)
+
+
+def test_a_label_reaches_a_pod_by_its_prefix_only() -> None:
+    rule = NamespaceRule(label_prefixes=("team-", "example.org/"))
+    assert rule.allows_label("team-a")
+    assert rule.allows_label("example.org/cost")
+    assert not rule.allows_label("other")
+    assert rule.allows_label("team-notstoker.dev/x")
+    assert not NamespaceRule().allows_label("other")
+
+
+def test_a_pod_goes_to_the_first_pool_that_takes_it() -> None:
+    chosen = policy(
+        pools=[
+            {"name": "mine", "namespaces": ["a"], "variants": ["gpu"], "resourceNames": [GPUS]},
+            {"name": "gpus", "variants": ["gpu"], "tolerations": [{"key": GPUS, "operator": "Exists"}]},
+            {"name": "cores", "namespaces": ["a", "b"], "variants": ["cpu"], "nodeSelector": {"tier": "cpu"}},
+        ]
+    )
+
+    def name(namespace: str, variant: Variant, resource: str | None) -> str | None:
+        pool = chosen.pool(namespace, variant, resource)
+        return None if pool is None else pool.name
+
+    assert name("a", Variant.GPU, GPUS) == "mine"
+    assert name("a", Variant.GPU, "nvidia.com/mig-1g.10gb") == "gpus"
+    assert name("b", Variant.GPU, GPUS) == "gpus"
+    assert name("b", Variant.CPU, None) == "cores"
+    assert name("c", Variant.CPU, None) is None
+    assert chosen.pools[1].tolerations == (Toleration(key=GPUS, operator="Exists"),)
+    assert chosen.pools[2].node_selector == {"tier": "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "path", "words"),
+    [
+        ({"queueing": "lifo"}, "spec.queueing", "Invalid enum value"),
+        ({"profile": "FairShare"}, "spec.profile", "Invalid enum value"),
+        ({"more": 1}, "spec", "unknown field more"),
+        ({"namespaces": [{"name": "a"}, {"name": "a"}]}, "spec.namespaces", "must not name anything twice"),
+        ({"pools": [{"name": "p", "nodeSelector": {"a b": "c"}}]}, "spec.pools[0].nodeSelector", "must be a label key"),
+        ({"pools": [{"name": "p", "tolerations": [{}]}]}, "spec.pools[0].tolerations[0].operator", "must be Exists"),
+        ({"keepAlive": {"maxTtl": "soon"}}, "spec.keepAlive.maxTtl", "is not a duration"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_path(spec: dict[str, Any], path: str, words: str) -> None:
+    with pytest.raises(InvalidObject) as caught:
+        policy(**spec)
+    assert caught.value.path == path
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"admission": {"mode": "Observe"}}, "admission.mode"),
+        ({"memoryEnforcement": "Observe"}, "memoryEnforcement"),
+        ({"prefetch": {"nodesPerFunction": 2}}, "prefetch"),
+        ({"prices": [{"product": "cpu", "perHour": 1}]}, "prices"),
+        ({"pools": [{"name": "p"}]}, "pools"),
+        ({"namespaces": RULES}, "namespaces"),
+    ],
+)
+def test_each_field_that_does_not_act_embedded_is_told_in_one_sentence(spec: dict[str, Any], field: str) -> None:
+    (warning,) = policy(mode=Mode.EMBEDDED, **spec).warnings
+    assert warning.startswith(f"spec.{field}")
+    assert warning.endswith(".")
+    assert not policy(**spec).warnings
+
+
+def test_what_acts_embedded_is_not_warned_about() -> None:
+    assert not policy(
+        mode=Mode.EMBEDDED,
+        profile="LatencyFirst",
+        queueing="edf",
+        allocation="greedy-dual",
+        keepAlive={"maxTtl": "1m"},
+        preWarm={"policy": "Histogram"},
+    ).warnings
