@@ -12,7 +12,7 @@ settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("explore" if os.environ.get("STOKER_EXPLORE") else "same")
 
-LAYERS = ("unit", "property", "golden", "contract", "e2e")
+LAYERS = ("unit", "property", "golden", "contract", "e2e", "cluster")
 
 
 class LayerTimes:

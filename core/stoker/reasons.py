@@ -64,6 +64,8 @@ class Reason(StrEnum):
     EVICTED = "Evicted"
     AGENT_UNAVAILABLE = "AgentUnavailable"  # nobody on its node reports it
     PRE_PULL_UNSUPPORTED = "PrePullUnsupported"  # the cluster has no image volumes
+    SLO_MET = "SloMet"  # the condition SloMet, both ways
+    SLO_MISSED = "SloMissed"
     INVALID_SPEC = "InvalidSpec"  # the newest generation cannot be served
     NAME_CONFLICT = "NameConflict"  # of a pod or of an own hostname
 

@@ -96,20 +96,20 @@ class LoadView:
     def room(self, key: str, variant: Variant) -> int | None:
         """How many held requests should go to agents now; None: all of them.
 
-        While further agents start their first replica, those that are warm get what they can take at once and what
-        they will have done soon: what is queued at one agent cannot go to another any more.
+        While replicas start on several agents, those that are warm get what they can take at once and what they will
+        have done soon: what is queued at one agent cannot go to another any more.
         """
-        room, more_to_come = 0, False
+        room, agents, starting = 0, 0, 0
         for link in self._links:
             load = link.functions.get(key, {}).get(variant) if link.usable else None
-            if load is None:
+            if load is None or not load.warm + load.starting:
                 continue
+            agents += 1
+            starting += load.starting
             if load.warm:
                 soon = int(load.warm * AHEAD_MS / max(load.exec_ms, 1.0)) if load.samples else 0
                 room += max(0, load.free + soon - load.queued - link.sent[key, variant])
-            elif load.starting:
-                more_to_come = True
-        return room if more_to_come else None
+        return room if starting and agents > 1 else None
 
     def forecasts(self, key: str) -> dict[Variant, Forecast]:
         """What is known of each variant, the best agent's figures for each."""

@@ -8,7 +8,11 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from msgspec import Struct
+
 from stoker.model.function import Variant
+from stoker.model.status import Condition
+from stoker.reasons import Reason
 from stoker.wire.cluster import DemandFrame, ProfileReport, SloReport
 
 SLOTS = 60
@@ -16,6 +20,30 @@ SLOT_US = 10_000_000
 WINDOW = "10m"
 """SLOTS of SLOT_US, as the API writes it."""
 _NONE = SloReport(offered=0)
+
+
+class Attainment(Struct, frozen=True):
+    """Of one function in the window."""
+
+    offered: int
+    on_time: int
+
+    @property
+    def percent(self) -> float:
+        """Of the offered requests, those that were on time."""
+        return round(100 * self.on_time / self.offered, 1)
+
+    def condition(self, percentile: float) -> Condition | None:
+        """SloMet; None while too few requests came to say (DESIGN 7: fewer than 3 / (1 - p))."""
+        if self.offered * (100 - percentile) < 300:
+            return None
+        met = self.on_time * 100 >= percentile * self.offered
+        return Condition(
+            type="SloMet",
+            status=met,
+            reason=Reason.SLO_MET if met else Reason.SLO_MISSED,
+            message=f"{self.percent:g} % of the requests of {WINDOW} were on time; {percentile:g} % are wanted",
+        )
 
 
 class SloBoard:
@@ -49,15 +77,19 @@ class SloBoard:
         for slot in [slot for slot in self._last if slot[1] not in known]:
             del self._last[slot]
 
-    def attainment(self, key: str, now_us: int) -> float | None:
-        """Percent of the offered requests of the window that were on time; None without any."""
+    def functions(self) -> Iterable[str]:
+        """Those that were called."""
+        return tuple(self._slots)
+
+    def attainment(self, key: str, now_us: int) -> Attainment | None:
+        """What came in the window, and what of it was on time; None without any."""
         slots = self._slots.get(key)
         if slots is None:
             return None
         while slots and slots[0][0] <= now_us // SLOT_US - SLOTS:
             slots.popleft()
         offered = sum(slot[1] for slot in slots)
-        return round(100 * sum(slot[2] for slot in slots) / offered, 1) if offered else None
+        return Attainment(offered, sum(slot[2] for slot in slots)) if offered else None
 
     def _add(self, key: str, index: int, offered: int, on_time: int) -> None:
         slots = self._slots.setdefault(key, deque(maxlen=SLOTS))

@@ -46,6 +46,10 @@ class LoadBoard:
         agent = self._agents.get(node)
         return agent is not None and agent.accepting
 
+    def heard_of(self) -> int:
+        """How many agents speak."""
+        return len(self._agents)
+
     def load(self, node: str, function: str, variant: Variant) -> VariantLoad | None:
         """What the agent of a node says of a function."""
         agent = self._agents.get(node)

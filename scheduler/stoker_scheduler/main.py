@@ -15,6 +15,7 @@ import structlog
 from msgspec import Meta, Struct
 
 from stoker.errors import InvalidObject
+from stoker.metrics import AGENTS_CONNECTED, AGENTS_KNOWN, CHARGES
 from stoker.model.policy import default_policy
 from stoker.wire.agent import LOAD_PATH, LoadFrame
 from stoker.wire.cluster import (
@@ -36,6 +37,7 @@ from stoker_runtime.internal import Internal
 from stoker_runtime.kube.client import KubeClient
 from stoker_runtime.kube.config import KubeSettings, load_config
 from stoker_runtime.kube.watch import Cache
+from stoker_runtime.kube_metrics import KubeMetrics
 from stoker_runtime.line_stream import LineStream
 from stoker_runtime.metrics import PrometheusSink
 from stoker_runtime.peers import Peer, Peers
@@ -98,7 +100,11 @@ class Platform:
                     f"{path['namespace']}/{path['pod']}"
                 )
             },
+            refresh=self._refresh,
         )
+        self._figures = KubeMetrics(self.sink, COMPONENT_SCHEDULER)
+        for cache in self.caches:
+            self._figures.add_cache(cache.resource.plural, cache)
         self._settings = settings
         self._streams: dict[str, tuple[Peer, LineStream]] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -137,6 +143,14 @@ class Platform:
         if self.identity.problem:
             return self.identity.problem
         return None if self.listener.port else "The extender does not listen yet."
+
+    def _refresh(self) -> None:
+        """What a scrape shows is as of now."""
+        self._figures.refresh()
+        self.charges.expire(clock_us())
+        self.sink.set(CHARGES, len(self.charges))
+        self.sink.set(AGENTS_KNOWN, len(self._streams), COMPONENT_SCHEDULER)
+        self.sink.set(AGENTS_CONNECTED, self.loads.heard_of(), COMPONENT_SCHEDULER)
 
     def _on_function(self, before: GpuFunction | None, after: GpuFunction | None) -> None:
         meta = (after or before).metadata  # type: ignore[union-attr]  # one of the two is given

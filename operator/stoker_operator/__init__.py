@@ -1,0 +1,1 @@
+"""The operator: GpuFunctions to revisions, pods, Services and status."""

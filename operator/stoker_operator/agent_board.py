@@ -1,0 +1,104 @@
+"""What the agents report of their replicas: the newest snapshot of each, by pod and by node. Knows no connection."""
+
+from msgspec import Struct
+
+from stoker.model.function import Variant
+from stoker.wire.cluster import ProfileReport, ReplicaFrame, ReplicaReport
+
+
+class Heard(Struct, frozen=True):
+    """A report and when it came; its ages count back from then."""
+
+    report: ReplicaReport
+    node: str
+    at_us: int
+
+
+class AgentBoard:
+    """Times are microseconds on the operator's monotonic clock. Agents are known by their node."""
+
+    def __init__(self) -> None:
+        self._frames: dict[str, tuple[ReplicaFrame, int]] = {}
+        self._speakers: dict[str, str] = {}
+        """By node, the agent (its pod) that spoke last: during an upgrade a node has two, one of which is silent."""
+        self._lost_us: dict[str, int] = {}
+        self._by_pod: dict[str, Heard] = {}
+        self.returns = 0
+        """How often an agent began to speak, or spoke again after a silence."""
+
+    def heard(self, node: str, frame: ReplicaFrame, now_us: int, agent: str = "") -> None:
+        """The newest snapshot of one agent."""
+        if not self.is_speaking(node):
+            self.returns += 1
+        self._forget_pods(node)
+        self._speakers[node] = agent
+        self._frames[node] = (frame, now_us)
+        self._lost_us.pop(node, None)
+        for report in frame.replicas:
+            self._by_pod[report.pod_uid] = Heard(report, node, now_us)
+
+    def lost(self, node: str, now_us: int, agent: str = "") -> None:
+        """It says nothing any more. Its last word on replicas stands: they go on running without it."""
+        if self._speakers.get(node, agent) == agent:
+            self._lost_us.setdefault(node, now_us)
+
+    def gone(self, node: str) -> None:
+        """The node, or its agent for good."""
+        self._forget_pods(node)
+        self._frames.pop(node, None)
+        self._speakers.pop(node, None)
+        self._lost_us.pop(node, None)
+
+    def report(self, pod_uid: str) -> Heard | None:
+        """The last word on a pod."""
+        return self._by_pod.get(pod_uid)
+
+    def last(self, node: str) -> ReplicaFrame | None:
+        """The last snapshot of an agent."""
+        entry = self._frames.get(node)
+        return None if entry is None else entry[0]
+
+    def knows(self, node: str) -> bool:
+        """Whether its agent has ever spoken."""
+        return node in self._frames
+
+    def is_speaking(self, node: str) -> bool:
+        """Whether its agent speaks now."""
+        return node in self._frames and node not in self._lost_us
+
+    def silent_us(self, node: str, now_us: int) -> int:
+        """For how long it has said nothing; 0 while it speaks, or when it never did."""
+        return now_us - self._lost_us.get(node, now_us)
+
+    def queued(self) -> dict[str, dict[Variant, int]]:
+        """Requests that wait at agents that speak."""
+        found: dict[str, dict[Variant, int]] = {}
+        for node, (frame, _) in self._frames.items():
+            if node in self._lost_us:
+                continue
+            for key, variants in frame.queued.items():
+                of_function = found.setdefault(key, {})
+                for variant, count in variants.items():
+                    of_function[variant] = of_function.get(variant, 0) + count
+        return found
+
+    def start_us(self) -> dict[str, dict[Variant, int]]:
+        """Measured start-up; the longest where nodes differ, since a turn must not be shorter than a start."""
+        found: dict[str, dict[Variant, int]] = {}
+        for frame, _ in self._frames.values():
+            for key, variants in frame.start_ms.items():
+                of_function = found.setdefault(key, {})
+                for variant, took_ms in variants.items():
+                    of_function[variant] = max(took_ms * 1_000, of_function.get(variant, 0))
+        return found
+
+    def profiles(self, key: str) -> list[ProfileReport]:
+        """Run times of a function, as each agent has measured them."""
+        return [profile for frame, _ in self._frames.values() for profile in frame.profiles.get(key, ())]
+
+    def _forget_pods(self, node: str) -> None:
+        before = self._frames.get(node)
+        for report in before[0].replicas if before is not None else ():
+            heard = self._by_pod.get(report.pod_uid)
+            if heard is not None and heard.node == node:
+                del self._by_pod[report.pod_uid]

@@ -1,0 +1,44 @@
+"""How functions fare, as their status says it, and which of them have something new to say. Decides nothing."""
+
+from collections.abc import Mapping
+
+from stoker.model.function import Function
+from stoker_operator.agent_board import AgentBoard
+from stoker_operator.slo_board import SloBoard, merged_profiles
+from stoker_operator.status_form import Figures
+
+TELL_S = 10.0
+"""How often figures are looked at: a status is not written more often for them."""
+
+
+class FigureBook:
+    """`moved` now and then, `of` whenever a status is made."""
+
+    def __init__(self, slo: SloBoard, agents: AgentBoard) -> None:
+        self._slo = slo
+        self._agents = agents
+        self._last: dict[str, Figures] = {}
+
+    def of(self, key: str) -> Figures:
+        """As of the last look."""
+        return self._last.get(key, Figures())
+
+    def moved(self, functions: Mapping[str, Function], now_us: int) -> list[str]:
+        """Look again; the functions whose figures are others than at the last look."""
+        self._slo.keep_only(functions)
+        start_us = self._agents.start_us()
+        news: list[str] = []
+        figures: dict[str, Figures] = {}
+        for key in self._slo.functions():
+            function = functions[key]
+            attained = self._slo.attainment(key, now_us)
+            start_ms = {variant: took_us // 1000 for variant, took_us in start_us.get(key, {}).items()}
+            figures[key] = Figures(
+                attainment=None if attained is None else attained.percent,
+                slo_met=None if attained is None else attained.condition(function.spec.slo.percentile),
+                profile=tuple(merged_profiles(self._agents.profiles(key), start_ms)),
+            )
+            if figures[key] != self._last.get(key):
+                news.append(key)
+        self._last = figures
+        return news

@@ -1,0 +1,91 @@
+"""One stream per peer, for as long as the peer is there: agents' replicas and gateways' demand.
+
+Turns lines into frames for the boards, and knows nothing of what is done with them.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from ssl import SSLContext
+from typing import Generic, TypeVar
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from stoker.wire.cluster import PORT_CONTROL
+from stoker_runtime.line_stream import LineStream
+from stoker_runtime.peers import Peer
+
+log = structlog.get_logger(__name__)
+
+F = TypeVar("F", bound=Struct)
+
+
+class PeerStreams(Generic[F]):
+    """`follow(peers)` whenever they change; `on_frame(peer, frame)`, `on_lost(peer)` when one falls silent, and
+    `on_gone(peer)` when it is no peer any more.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        kind: type[F],
+        *,
+        ssl: SSLContext,
+        server_hostname: str,
+        on_frame: Callable[[Peer, F], None],
+        on_lost: Callable[[Peer], None],
+        on_gone: Callable[[Peer], None],
+        port: int = PORT_CONTROL,
+    ) -> None:
+        self._path = path
+        self._decoder = msgspec.json.Decoder(kind)
+        self._ssl = ssl
+        self._server_hostname = server_hostname
+        self._on_frame = on_frame
+        self._on_lost = on_lost
+        self._on_gone = on_gone
+        self._port = port
+        self._streams: dict[str, tuple[Peer, LineStream]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def follow(self, peers: Mapping[str, Peer]) -> None:
+        """These are the peers now, by pod name. A peer whose address changed is another one."""
+        for name, (known, _) in list(self._streams.items()):
+            now = peers.get(name)
+            if now is None or now.address != known.address:
+                self._end(name)
+        for name, peer in peers.items():
+            if name not in self._streams:
+                self._begin(name, peer)
+
+    async def stop(self) -> None:
+        """Hang up on all."""
+        for name in list(self._streams):
+            self._end(name)
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+    def _begin(self, name: str, peer: Peer) -> None:
+        def on_line(line: bytes) -> None:
+            # ValidationError is a ValueError: the stream is dialled again.
+            self._on_frame(peer, self._decoder.decode(line))
+
+        stream = LineStream(
+            peer.address,
+            self._port,
+            self._path,
+            ssl=self._ssl,
+            server_hostname=self._server_hostname,
+            on_line=on_line,
+            on_lost=lambda: self._on_lost(peer),
+        )
+        self._streams[name] = (peer, stream)
+        stream.start()
+
+    def _end(self, name: str) -> None:
+        peer, stream = self._streams.pop(name)
+        task = asyncio.get_running_loop().create_task(stream.stop(), name=f"hang up on {name}")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        self._on_gone(peer)

@@ -1,0 +1,63 @@
+"""Fixtures of the tests on a cluster. A test that failed leaves logs and objects under build/cluster-e2e/TEST."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster_of_ours import ClusterOfOurs, cluster_of_ours
+from cluster_under_test import ClusterUnderTest
+
+from cluster import release
+
+LEFT = Path(__file__).parents[2] / "build" / "cluster-e2e"
+NODES = ("node-a", "node-b")
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ClusterUnderTest]:
+    path = os.environ.get("KUBECONFIG", "")
+    if not path:
+        pytest.fail("KUBECONFIG is not set: run `make e2e-cluster`, which brings a cluster up and installs the chart")
+    with release.way_in(Path(path)) as way_in:
+        under_test = ClusterUnderTest(Path(path), way_in)
+        under_test.wait_whole()
+        yield under_test
+        under_test.close()
+
+
+@pytest.fixture
+def namespace(cluster: ClusterUnderTest, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh one. Afterwards its functions are gone and their devices free."""
+    with cluster.fresh_namespace() as name:
+        yield name
+        if request.node.stash.get(_FAILED, False):
+            cluster.collect(LEFT / re.sub(r"\W+", "-", request.node.name)[:100], name)
+
+
+@pytest.fixture
+def gpus(cluster: ClusterUnderTest) -> Iterator[ClusterUnderTest]:
+    """The cluster, for tests that change GPUs: afterwards they are as the chart made them."""
+    yield cluster
+    for node in NODES:
+        cluster.set_gpus(node, "gpus=2", "shares=1", "prefer=spread", "allocate=ok", allocatable=2)
+        cluster.set_gpus(node, "*.memory=40Gi", "*.used-mib=0", "*.health=ok", "*.recovery-action=1")
+        cluster.set_gpus(node, "*.recovery-action=0")
+
+
+@pytest.fixture
+def ours() -> ClusterOfOurs:
+    found = cluster_of_ours()
+    if found is None:
+        pytest.skip("this needs a cluster of dev/cluster")
+    return found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.failed and report.when in ("setup", "call"):
+        item.stash[_FAILED] = True
+    return report
