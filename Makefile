@@ -17,7 +17,7 @@ IMAGE_LOCK := --python-version 3.11 --python-platform x86_64-manylinux_2_36 --ge
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup demo test lint types imports fast coverage e2e bench explore golden docs chart lock clean
-.PHONY: cluster cluster-down images demo-cluster e2e-cluster
+.PHONY: cluster cluster-down images demo-cluster programs e2e-cluster
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[-a-z0-9]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -42,7 +42,7 @@ images: setup ## Build the images (REGISTRY=... TAG=... pushes them)
 demo-cluster: setup ## Install the chart on that cluster, and call real models through their Service URLs
 	@$(DEV) cluster_demo
 
-test: lint types imports fast coverage e2e e2e-cluster ## Everything that CI runs: linters, types, layers, all tests
+test: lint types imports fast programs coverage e2e e2e-cluster ## Everything that CI runs: linters, types, layers, all tests
 
 lint: setup ## Style and the banned clock (ruff)
 	$(PY) -m ruff check .
@@ -56,6 +56,9 @@ imports: setup ## The layers of the architecture (import-linter)
 
 fast: setup ## The everyday suite: unit and property tests
 	$(PY) -m pytest -m "unit or property"
+
+programs: setup ## API server, scheduler, helm, Prometheus for the tests, built where they are not in the cache
+	@$(DEV) cluster_e2e programs
 
 coverage: setup ## Contract and golden tests, and with the unit tests the coverage of core/stoker
 	$(PY) -m pytest -m "unit or contract or golden" --cov=core/stoker --cov-report=term:skip-covered --cov-fail-under=95
