@@ -69,7 +69,7 @@ def test_the_readme_is_short_and_names_its_two_commands_first() -> None:
 
 def test_continuous_integration_runs_the_test_command_of_the_readme() -> None:
     lines = (ROOT / ".ci/run").read_text().splitlines()
-    commands = [line for line in lines if line and not line.startswith(("#", "set ", "cd "))]
+    commands = [line for line in lines if line and not line.startswith(("#", "set ", "cd ", "export STOKER_"))]
     assert commands == ["make test"]
     assert "make test" in (ROOT / "README.md").read_text()
 
