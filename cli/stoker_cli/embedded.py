@@ -15,6 +15,7 @@ from stoker.control.planning import PlanParams
 from stoker.errors import UnknownName
 from stoker.metrics import OBJECTS_REJECTED
 from stoker.model.device import Device
+from stoker.model.fitting import unplaceable
 from stoker.model.function import Function
 from stoker.model.policy import Policy, default_policy
 from stoker_cli.addresses import binding, check_free, reachable
@@ -24,7 +25,6 @@ from stoker_cli.containers.gated_agent import GatedAgent
 from stoker_cli.describe import World, describe
 from stoker_cli.launching import LauncherName, checked
 from stoker_cli.objects.file_store import FileStore, ObjectError, StoreSnapshot
-from stoker_cli.placeable import unplaceable
 from stoker_cli.reconciler import Reconciler
 from stoker_cli.records import Records
 from stoker_cli.state_view import StateView
@@ -33,10 +33,12 @@ from stoker_gateway.gateway import Gateway
 from stoker_node.agent import Agent
 from stoker_node.config import NodeSettings
 from stoker_node.devices import DeviceProbe, DeviceWatch
+from stoker_runtime.background import Background
 from stoker_runtime.internal import Internal
 from stoker_runtime.metrics import PrometheusSink
 from stoker_runtime.mtls import make_authority
 from stoker_runtime.settings import ProcessSettings, ServeSettings
+from stoker_runtime.stopping import stop_part
 
 log = structlog.get_logger(__name__)
 
@@ -90,7 +92,7 @@ class Embedded:
         self._started_us = clock_us()
         self._on_error = on_error
         self._deleted: set[str] = set()
-        self._sweeper: asyncio.Task[None] | None = None
+        self._sweeper = Background("sweep")
         self._begun: set[str] = set()
         self.sink = PrometheusSink(max_series=settings.process.max_series)
         self.records = Records(settings.serve.records_kept)
@@ -174,7 +176,7 @@ class Embedded:
         if self._watch is not None:
             self._begun.add("devices")
             self._watch.start()
-        self._sweeper = asyncio.create_task(self._sweep_forever(), name="sweep")
+        self._sweeper.start(self._sweep_forever)
 
     async def stop(self, drain_s: float) -> None:
         """Accept nothing new, finish what was accepted for `drain_s`, end every replica. Never raises."""
@@ -197,23 +199,15 @@ class Embedded:
 
     async def end_replicas(self) -> None:
         """End every replica and its descendants. Never raises."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        await self._sweeper.stop()
         if self._watch is not None:
             await self._end("devices", self._watch.stop, STOP_MARGIN_S)
         await self._end("launcher", self.launcher.stop, STOP_MARGIN_S)
 
     async def _end(self, part: str, stop: Callable[[], Awaitable[None]], within_s: float) -> None:
-        """Stop a part that was begun; one that hangs or breaks must not keep the others from stopping."""
-        if part not in self._begun:
-            return
-        try:
-            async with asyncio.timeout(within_s):
-                await stop()
-        except TimeoutError:
-            log.warning("stop_timed_out", part=part, within_s=within_s)
-        except Exception:
-            log.exception("stop_failed", part=part)
+        """Stop a part that was begun."""
+        if part in self._begun:
+            await stop_part(part, stop, within_s)
 
     def unready(self) -> str | None:
         """Why no request should be sent here now, in one sentence; None when all is well."""

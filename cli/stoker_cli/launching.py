@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from stoker.model.container import Artifact, ContainerSpec, VolumeKind
 from stoker.model.device import Device
+from stoker.model.fitting import misfit
 from stoker.model.function import Function, Variant
-from stoker_cli.placeable import misfit
 
 
 class LauncherName(StrEnum):

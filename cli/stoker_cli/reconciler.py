@@ -23,6 +23,7 @@ from stoker.model.status import FunctionStatus
 from stoker.policies.allocation.registry import make_allocation_policy
 from stoker.prediction import Predictions
 from stoker_cli.replica_life import AgentLives, Launcher, ReplicaLives
+from stoker_runtime.background import Background
 from stoker_runtime.process import wall_us
 
 MIN_INTERVAL_S = 0.05
@@ -79,7 +80,7 @@ class Reconciler:
         self._memory = PlanMemory()
         self._statuses: dict[str, FunctionStatus] = {}
         self._poked = asyncio.Event()
-        self._loop_task: asyncio.Task[None] | None = None
+        self._task = Background("reconciler")
         self._lives = ReplicaLives(
             agent=agent, launcher=launcher, clock_us=clock_us, metrics=metrics, changed=self.poke
         )
@@ -116,15 +117,11 @@ class Reconciler:
 
     async def start(self) -> None:
         """Begin to reconcile."""
-        if self._loop_task is None:
-            self._loop_task = asyncio.create_task(self._run(), name="reconciler")
+        self._task.start(self._run)
 
     async def stop(self) -> None:
         """Plan nothing more; drain and end every replica. Gateway and agent should be drained before."""
-        task, self._loop_task = self._loop_task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
+        await self._task.stop()
         await self._lives.end_all()
 
     async def _run(self) -> None:

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 from stoker.decisions import RequestRecord
 from stoker.model.function import Variant
 from stoker.reasons import Outcome, Reason
+from stoker_gateway.record_ring import RecordRing
 
 _RECENT = 256
 """Executions that the median is taken over: enough to be steady, few enough to follow a change within minutes."""
@@ -59,12 +60,11 @@ class Tally(Struct):
 
 
 class Records:
-    """The newest `kept` records by request id, and the tallies. A repeated id names its newest record."""
+    """The newest `kept` records by request id, and the tallies."""
 
     def __init__(self, kept: int) -> None:
         self.kept = kept
-        self._ring: deque[RequestRecord] = deque()
-        self._by_id: dict[str, RequestRecord] = {}
+        self._ring = RecordRing(kept)
         self._tallies: dict[str, Tally] = {}
 
     def __len__(self) -> int:
@@ -72,19 +72,14 @@ class Records:
 
     def add(self, record: RequestRecord) -> None:
         """Remember a request that ended."""
-        if len(self._ring) >= self.kept:
-            oldest = self._ring.popleft()
-            # Clients may choose their ids: a newer request of the same id stays findable.
-            if self._by_id.get(oldest.id) is oldest:
-                del self._by_id[oldest.id]
-        self._ring.append(record)
-        self._by_id[record.id] = record
+        self._ring.add(record)
         tally = self._tallies.get(record.function)
         if tally is not None:
             tally.count(record)
 
     def get(self, request_id: str) -> RequestRecord | None:
-        return self._by_id.get(request_id)
+        """The record of a request; None for one that is unknown or was forgotten."""
+        return self._ring.get(request_id)
 
     def tally(self, function: str) -> Tally:
         """Of one function; all zero for one that is not tracked."""

@@ -28,7 +28,6 @@ _WHY: dict[Reason, str] = {
     Reason.FUNCTION_NOT_FOUND: "there is no such function",
     Reason.MALFORMED_REQUEST: "it is not valid HTTP",
     Reason.UNKNOWN_CLASS: "the function has no class of the name given in Stoker-Class",
-    Reason.BODY_TOO_LARGE: "its body is larger than the gateway takes",
     Reason.HEADERS_TOO_LARGE: "its headers are larger than the gateway takes",
     Reason.MISDIRECTED: "the host name does not say the namespace",
     Reason.UNAUTHENTICATED: "the function serves known callers only, and it did not prove who sent it",

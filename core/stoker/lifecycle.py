@@ -14,13 +14,6 @@ from stoker.errors import StokerError
 from stoker.model.replica import ReplicaState
 
 
-class Mode(StrEnum):
-    """Where Stoker runs."""
-
-    EMBEDDED = "embedded"
-    KUBERNETES = "kubernetes"
-
-
 class Actor(StrEnum):
     """Who makes a transition happen. Others may ask for it; the actor alone does and records it."""
 
@@ -41,10 +34,6 @@ class Transition(Struct, frozen=True):
     embedded: Actor
     kubernetes: Actor
     when: str
-
-    def actor(self, mode: Mode) -> Actor:
-        """The sole actor of this transition in a mode."""
-        return self.embedded if mode is Mode.EMBEDDED else self.kubernetes
 
 
 State = ReplicaState | None

@@ -25,7 +25,6 @@ class Reason(StrEnum):
     FUNCTION_NOT_FOUND = "FunctionNotFound"
     MALFORMED_REQUEST = "MalformedRequest"
     UNKNOWN_CLASS = "UnknownClass"
-    BODY_TOO_LARGE = "BodyTooLarge"
     HEADERS_TOO_LARGE = "HeadersTooLarge"
     MISDIRECTED = "Misdirected"
     UNAUTHENTICATED = "Unauthenticated"  # the function wants to know who calls (access)
@@ -99,6 +98,7 @@ PLATFORM_FAULTS: frozenset[Reason] = frozenset(
         Reason.ADMISSION_ERROR,
         Reason.EVICTED,
         Reason.NODE_LOST,
+        Reason.WAITING_FOR_NODE,
         Reason.NAME_CONFLICT,
         Reason.CONTROL_PLANE_UNAVAILABLE,
     }
@@ -121,7 +121,6 @@ HTTP_STATUS: dict[Reason, int] = {
     Reason.FUNCTION_NOT_FOUND: 404,
     Reason.MALFORMED_REQUEST: 400,
     Reason.UNKNOWN_CLASS: 400,
-    Reason.BODY_TOO_LARGE: 413,
     Reason.HEADERS_TOO_LARGE: 431,
     Reason.MISDIRECTED: 421,
     Reason.UNAUTHENTICATED: 401,

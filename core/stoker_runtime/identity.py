@@ -17,6 +17,7 @@ from cryptography import x509
 from msgspec import Struct
 
 from stoker.wire.cluster import K_CA, K_CERTIFICATE, K_KEY, ROLES
+from stoker_runtime.background import Background
 from stoker_runtime.kube.errors import KubeError, NotFound
 from stoker_runtime.kube.objects import ObjectMeta, Resource
 from stoker_runtime.mtls import Credential, client_context, fill, server_context
@@ -71,7 +72,7 @@ class Identity:
         self._credential: Credential | None = None
         self._until: dt.datetime | None = None
         self._contexts: list[ssl.SSLContext] = []
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background(f"identity {self._role.secret}")
         self._problem = ""
         self._warned_days: int | None = None
 
@@ -79,14 +80,11 @@ class Identity:
         """Wait until the Secret is there and usable, however long that takes; then keep it fresh."""
         while not await self._read():  # noqa: ASYNC110  the event is in the API server
             await asyncio.sleep(self._retry_s)
-        self._task = asyncio.create_task(self._renew_forever(), name=f"identity {self._role.secret}")
+        self._task.start(self._renew_forever)
 
     async def stop(self) -> None:
         """Renew no more."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await self._task.stop()
 
     @property
     def problem(self) -> str:

@@ -5,13 +5,13 @@ For operators and the command line, on an address that tenants cannot reach. Kno
 
 import asyncio
 from collections.abc import Callable, Mapping
-from ssl import SSLContext
 from typing import Any
 
 import msgspec
 import structlog
 from aiohttp import web
 
+from stoker_runtime.http_listener import HttpListener
 from stoker_runtime.metrics import CONTENT_TYPE
 
 log = structlog.get_logger(__name__)
@@ -20,8 +20,8 @@ JsonRoute = Callable[[Mapping[str, str]], Any]
 """Gets the parts of the path (`/v1/requests/{id}` -> {"id": ...}); its result is sent as JSON, None is 404."""
 
 
-class Internal:
-    """Starts on `start`, answers until `stop`. Handlers run on the loop and must be short."""
+class Internal(HttpListener):
+    """Handlers run on the loop and must be short."""
 
     def __init__(
         self,
@@ -34,38 +34,17 @@ class Internal:
         """`unready` says in one sentence why no request should be sent here now; None means ready. `refresh` is called
         on the loop before `metrics`, which is not, to set what nobody sets when it changes.
         """
-        self.port = 0
+        super().__init__(
+            [
+                web.get("/metrics", self._on_metrics),
+                web.get("/healthz", self._on_health),
+                web.get("/readyz", self._on_ready),
+                *(web.get(path, _json_handler(route)) for path, route in (routes or {}).items()),
+            ]
+        )
         self._metrics = metrics
         self._unready = unready
-        self._routes = dict(routes or {})
         self._refresh = refresh
-        self._runner: web.AppRunner | None = None
-
-    async def start(self, host: str = "127.0.0.1", port: int = 0, ssl: SSLContext | None = None) -> None:
-        """Listen; port 0 takes a free one. Raises OSError where the address cannot be had."""
-        app = web.Application()
-        app.router.add_get("/metrics", self._on_metrics)
-        app.router.add_get("/healthz", self._on_health)
-        app.router.add_get("/readyz", self._on_ready)
-        for path, route in self._routes.items():
-            app.router.add_get(path, _json_handler(route))
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        site = web.TCPSite(runner, host, port, ssl_context=ssl, reuse_address=True)
-        try:
-            await site.start()
-        except OSError:
-            await runner.cleanup()
-            raise
-        self._runner = runner
-        name = runner.addresses[0]
-        self.port = int(name[1]) if isinstance(name, tuple) else 0
-
-    async def stop(self) -> None:
-        """Close the listener; a second call does nothing."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
 
     async def _on_metrics(self, _: web.Request) -> web.Response:
         if self._refresh is not None:

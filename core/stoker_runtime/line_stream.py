@@ -13,6 +13,7 @@ from ssl import SSLContext
 import structlog
 
 from stoker.wire.cluster import STALE_S
+from stoker_runtime.background import Background
 from stoker_runtime.http_client import BadAnswer, ConnectFailed, ConnectionLost, HttpPool, request_head
 
 FIRST_PAUSE_S = 0.1
@@ -54,23 +55,20 @@ class LineStream:
         self._stale_s = stale_s
         self._max_line_bytes = max_line_bytes
         self._stale: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background(f"{path} of {self.peer}")
 
     def start(self) -> None:
         """Dial, and go on dialling until stop()."""
         loop = asyncio.get_running_loop()
         self._stale = loop.call_later(self._stale_s, self._grow_stale)
-        self._task = loop.create_task(self._follow_forever(), name=f"{self._path} of {self.peer}")
+        self._task.start(self._follow_forever)
 
     async def stop(self) -> None:
         """Hang up. Nothing is called any more."""
         if self._stale is not None:
             self._stale.cancel()
             self._stale = None
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await self._task.stop()
         await self._pool.close()
 
     async def _follow_forever(self) -> None:

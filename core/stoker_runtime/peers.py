@@ -11,7 +11,7 @@ from msgspec import Struct, field
 
 from stoker.wire.cluster import L_COMPONENT, L_NAME, NAME
 from stoker_runtime.kube.client import KubeClient
-from stoker_runtime.kube.objects import Resource
+from stoker_runtime.kube.objects import Condition, Resource, SmallMeta
 from stoker_runtime.kube.watch import Cache
 
 
@@ -24,33 +24,20 @@ class Peer(Struct, frozen=True):
     ready: bool
 
 
-class _Meta(Struct, frozen=True, rename="camel", gc=False):
-    name: str
-    namespace: str = ""
-    uid: str = ""
-    resource_version: str = ""
-    deletion_timestamp: str | None = None
-
-
 class _Spec(Struct, frozen=True, rename="camel", gc=False):
     node_name: str = ""
-
-
-class _Condition(Struct, frozen=True, gc=False):
-    type: str = ""
-    status: str = ""
 
 
 class _Status(Struct, frozen=True, rename="camel", gc=False):
     phase: str = ""
     pod_ip: str = field(default="", name="podIP")
-    conditions: tuple[_Condition, ...] | None = None
+    conditions: tuple[Condition, ...] | None = None
 
 
 class PeerPod(Struct, frozen=True, gc=False):
     """A pod, as far as it matters to other pods."""
 
-    metadata: _Meta
+    metadata: SmallMeta
     spec: _Spec = _Spec()
     status: _Status = _Status()
 

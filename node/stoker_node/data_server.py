@@ -236,10 +236,6 @@ class DataConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def buffered(self) -> int:
-        """Bytes that the gateway has not read yet."""
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
-
     # Inside.
 
     def _run(self, method: bytes, target: bytes) -> None:

@@ -4,11 +4,9 @@ The probes (stoker_node.nvml, stoker_node.simulated, the CPU here) know no repli
 """
 
 import asyncio
-import concurrent.futures
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from threading import Thread
 from typing import Protocol
 
 import msgspec
@@ -17,6 +15,8 @@ from msgspec import Struct
 from stoker.errors import StokerError
 from stoker.model.device import Device, DeviceKind
 from stoker.model.gpu_fault import Fault, FaultCode
+from stoker_node.daemon_thread import begin_in_daemon_thread
+from stoker_runtime.background import Background
 
 CPU_DEVICE_ID = "cpu"
 
@@ -86,16 +86,6 @@ def platform_millicores(total_millicores: int) -> int:
     return min(500, max(250, total_millicores // 8))
 
 
-class CpuProbe:
-    """The CPU device as a DeviceProbe."""
-
-    def list(self) -> tuple[Device, ...]:
-        return (cpu_device(),)
-
-    def close(self) -> None:
-        return
-
-
 class DeviceWatch:
     """Follows the health of a probe's devices; `on_devices` is called on the event loop when anything changed.
 
@@ -119,7 +109,7 @@ class DeviceWatch:
         self._on_devices = on_devices
         self._poll_s = poll_s
         self._stale_s = stale_s
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("device-watch")
         self._poked = asyncio.Event()
 
     def poke(self) -> None:
@@ -127,19 +117,17 @@ class DeviceWatch:
         self._poked.set()
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="device-watch")
+        self._task.start(self._run)
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await self._task.stop()
 
     async def _run(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._poked.wait(), self._poll_s)
             self._poked.clear()
-            poll = asyncio.wrap_future(_in_daemon_thread(self._probe.list))
+            poll = asyncio.wrap_future(begin_in_daemon_thread(self._probe.list, "device-poll"))
             try:
                 done, _ = await asyncio.wait([poll], timeout=self._stale_s)
                 if not done:
@@ -178,21 +166,3 @@ class DeviceWatch:
 
 def _unhealthy(device: Device, fault: Fault) -> Device:
     return msgspec.structs.replace(device, healthy=False, reason=fault.text, fault=fault.code)
-
-
-def _in_daemon_thread(call: Callable[[], tuple[Device, ...]]) -> concurrent.futures.Future[tuple[Device, ...]]:
-    """Run a call that may hang for ever. A daemon thread does not hold up the end of the process, a pool's does."""
-    future: concurrent.futures.Future[tuple[Device, ...]] = concurrent.futures.Future()
-
-    def run() -> None:
-        try:
-            result = call()
-        except Exception as err:  # noqa: BLE001  handed over whole to the loop, which judges it
-            future.set_exception(err)
-        else:
-            future.set_result(result)
-
-    future.set_running_or_notify_cancel()  # from here on only the thread ends it
-
-    Thread(target=run, name="device-poll", daemon=True).start()
-    return future

@@ -18,11 +18,11 @@ import structlog
 from stoker.model.device import Device
 from stoker.wire.cluster import COMPONENT_GATEWAY, COMPONENT_NODE, COMPONENT_OPERATOR, COMPONENT_SCHEDULER
 from stoker_node.config import NodeSettings
+from stoker_node.daemon_thread import in_daemon_thread
 from stoker_node.devices import DevicesUnavailable, DeviceWatch
 from stoker_node.gpu_events import GpuEvent, GpuEvents
 from stoker_node.kubelet.pod_resources import PodResources
 from stoker_node.kubernetes.cluster_view import CannotRun, ClusterView
-from stoker_node.kubernetes.daemon_thread import in_daemon_thread
 from stoker_node.kubernetes.node_lock import NodeLock
 from stoker_node.kubernetes.served_node import Gpus, ServedNode, Who
 from stoker_node.kubernetes.settings import KubernetesNodeSettings

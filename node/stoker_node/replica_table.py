@@ -66,10 +66,6 @@ class Replica:
             return 0
         return max(0, self.concurrency - len(self.running))
 
-    def alive(self) -> bool:
-        """Whether requests may wait for it or go to it."""
-        return self.state in (ReplicaState.WARM, ReplicaState.STARTING) and not self.suspended
-
     def status(self, now_us: int, *, queued: int) -> ReplicaStatus:
         return ReplicaStatus(
             spec=self.spec,

@@ -5,6 +5,9 @@ from msgspec import Struct
 from stoker.model.function import Variant
 from stoker.wire.cluster import ProfileReport, ReplicaFrame, ReplicaReport
 
+SAME_START_US = 2_000_000
+"""Starts that are told this near to one another are one start: reports take differently long to come."""
+
 
 class Heard(Struct, frozen=True):
     """A report and when it came; its ages count back from then."""
@@ -12,6 +15,8 @@ class Heard(Struct, frozen=True):
     report: ReplicaReport
     node: str
     at_us: int
+    started_us: int = 0
+    """The same in all reports of one start, which is told from others by it."""
 
 
 class AgentBoard:
@@ -30,12 +35,16 @@ class AgentBoard:
         """The newest snapshot of one agent."""
         if not self.is_speaking(node):
             self.returns += 1
-        self._forget_pods(node)
+        before = self._forget_pods(node)
         self._speakers[node] = agent
         self._frames[node] = (frame, now_us)
         self._lost_us.pop(node, None)
         for report in frame.replicas:
-            self._by_pod[report.pod_uid] = Heard(report, node, now_us)
+            started_us = now_us - report.started_ms * 1_000
+            last = before.get(report.pod_uid)
+            if last is not None and abs(last.started_us - started_us) < SAME_START_US:
+                started_us = last.started_us
+            self._by_pod[report.pod_uid] = Heard(report, node, now_us, started_us)
 
     def lost(self, node: str, now_us: int, agent: str = "") -> None:
         """It says nothing any more. Its last word on replicas stands: they go on running without it."""
@@ -96,9 +105,12 @@ class AgentBoard:
         """Run times of a function, as each agent has measured them."""
         return [profile for frame, _ in self._frames.values() for profile in frame.profiles.get(key, ())]
 
-    def _forget_pods(self, node: str) -> None:
+    def _forget_pods(self, node: str) -> dict[str, Heard]:
+        """What was known of them."""
+        known: dict[str, Heard] = {}
         before = self._frames.get(node)
         for report in before[0].replicas if before is not None else ():
             heard = self._by_pod.get(report.pod_uid)
             if heard is not None and heard.node == node:
-                del self._by_pod[report.pod_uid]
+                known[report.pod_uid] = self._by_pod.pop(report.pod_uid)
+        return known

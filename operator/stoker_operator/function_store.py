@@ -1,57 +1,45 @@
-"""The functions as applied: decoded once per generation, the last good form kept, and why a newer one is not.
+"""The functions as applied, and the objects that they came in: news told once, late news not at all.
 
 Fed by whoever watches GpuFunctions (kopf). Knows no connection and decides nothing.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
 
-import structlog
-
-from stoker.errors import InvalidObject
 from stoker.model.function import Function
-from stoker.model.mode import Mode
-from stoker.wire.cluster import API_VERSION
-from stoker.wire.crd import decode_function
 from stoker_operator.kinds import Dynamic, Kept, Object
+from stoker_runtime.applied_functions import AppliedFunctions
 from stoker_runtime.kube.objects import KubeObject
-
-log = structlog.get_logger(__name__)
 
 REMEMBERED = 10_000
 """Objects that went and are remembered."""
-
-
-def document_of(namespace: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A GpuFunction as the core decodes it: nothing of its metadata but its name acts on a revision."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "GpuFunction",
-        "metadata": {"namespace": namespace, "name": name},
-        "spec": spec,
-    }
 
 
 class FunctionStore:
     """Everything by key, `namespace/name`. `changed` is called with the key after every change."""
 
     def __init__(self, changed: Callable[[str], None]) -> None:
-        self.functions: dict[str, Function] = {}
-        """Those that can be served, as of their last good generation, oldest object first."""
-        self.invalid: dict[str, str] = {}
-        """Why the newest generation cannot be served, in one sentence."""
         self.objects: dict[str, Kept] = {}
         """All that exist, as read."""
         self._changed = changed
-        self._seen: dict[str, tuple[str, int, object]] = {}
+        self._applied = AppliedFunctions()
         self._gone: OrderedDict[str, None] = OrderedDict()
         """Uids of the last that went: a list that was under way meanwhile must not bring one back."""
+
+    @property
+    def functions(self) -> dict[str, Function]:
+        """Those that can be served, as of their last good generation, oldest object first. To be read only."""
+        return self._applied.functions
+
+    @property
+    def invalid(self) -> dict[str, str]:
+        """Why the newest generation cannot be served, in one sentence. To be read only."""
+        return self._applied.invalid
 
     def put(self, item: Dynamic | Kept) -> None:
         """The newest state of an object. Seeing the same state again changes nothing."""
         meta = item.metadata
-        key = f"{meta.namespace}/{meta.name}"
+        key = meta.key
         if meta.uid in self._gone:
             return
         before = self.objects.get(key)
@@ -65,29 +53,14 @@ class FunctionStore:
             self.remove(meta.namespace, meta.name)
             return
         self.objects[key] = item if isinstance(item, Kept) else Kept.of(item)
-        shape = (meta.labels, meta.annotations)
-        if self._seen.get(key) == (meta.uid, meta.generation, shape):
-            return
-        self._seen[key] = (meta.uid, meta.generation, shape)
-        document = document_of(meta.namespace, meta.name, item.spec)
-        document["metadata"] |= {"labels": meta.labels or {}, "annotations": meta.annotations or {}}
-        try:
-            function = decode_function(document, uid=meta.uid, generation=meta.generation, mode=Mode.KUBERNETES)
-        except InvalidObject as error:
-            self.invalid[key] = str(error)
-            log.warning("function_invalid", function=key, generation=meta.generation, error=str(error))
-        else:
-            self.invalid.pop(key, None)
-            self.functions[key] = function
-        self._changed(key)
+        if self._applied.put(item, labels=meta.labels, annotations=meta.annotations):
+            self._changed(key)
 
     def remove(self, namespace: str, name: str) -> None:
         """It is gone, or going."""
         key = f"{namespace}/{name}"
         known = self.objects.pop(key, None)
-        self.functions.pop(key, None)
-        self.invalid.pop(key, None)
-        self._seen.pop(key, None)
+        self._applied.remove(key)
         if known is not None:
             self._bury(known.metadata.uid)
             self._changed(key)
@@ -95,7 +68,7 @@ class FunctionStore:
     def remove_one(self, item: Kept) -> None:
         """Exactly that object is gone; one of its name that was made since is not."""
         self._bury(item.metadata.uid)
-        known = self.objects.get(f"{item.metadata.namespace}/{item.metadata.name}")
+        known = self.objects.get(item.metadata.key)
         if known is not None and known.metadata.uid == item.metadata.uid:
             self.remove(item.metadata.namespace, item.metadata.name)
 
@@ -113,7 +86,7 @@ class FunctionStore:
         """What is there as of one moment: what is not in it is gone, unless it was made later. Those of which a
         newer state is there than is known here.
         """
-        listed = {f"{item.metadata.namespace}/{item.metadata.name}" for item in items}
+        listed = {item.metadata.key for item in items}
         for key in [key for key, item in self.objects.items() if key not in listed and _version(item) <= int(version)]:
             namespace, _, name = key.partition("/")
             self.remove(namespace, name)
@@ -121,7 +94,7 @@ class FunctionStore:
 
     def _is_news(self, item: Object) -> bool:
         meta = item.metadata
-        known = self.objects.get(f"{meta.namespace}/{meta.name}")
+        known = self.objects.get(meta.key)
         return meta.uid not in self._gone and (known is None or _version(known) < _version(item))
 
 

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from stoker.wire.cluster import GROUP, VERSION
-from stoker_runtime.kube.objects import ObjectMeta, Resource
+from stoker_runtime.kube.objects import Condition, ObjectMeta, Resource
 
 
 class Reference(Struct, frozen=True, gc=False):
@@ -15,13 +15,9 @@ class Reference(Struct, frozen=True, gc=False):
     name: str = ""
 
 
-class Condition(Struct, frozen=True, rename="camel", gc=False):
-    """A condition of a pod or node."""
+class TimedCondition(Condition, frozen=True, rename="camel", gc=False):
+    """A condition of a pod or node, and since when it is so."""
 
-    type: str
-    status: str = "Unknown"
-    reason: str = ""
-    message: str = ""
     last_transition_time: str | None = None
 
 
@@ -30,15 +26,14 @@ class Waiting(Struct, frozen=True, gc=False):
     message: str = ""
 
 
-class Running(Struct, frozen=True, rename="camel", gc=False):
-    started_at: str | None = None
+class Running(Struct, frozen=True, gc=False):
+    """That it runs."""
 
 
 class Terminated(Struct, frozen=True, rename="camel", gc=False):
     reason: str = ""
     message: str = ""
     exit_code: int = 0
-    signal: int = 0
 
 
 class ContainerState(Struct, frozen=True, gc=False):
@@ -69,11 +64,11 @@ class PodStatus(Struct, frozen=True, rename="camel", gc=False):
     reason: str = ""
     message: str = ""
     nominated_node_name: str = ""
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[TimedCondition, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
     init_container_statuses: tuple[ContainerStatus, ...] = ()
 
-    def condition(self, name: str) -> Condition | None:
+    def condition(self, name: str) -> TimedCondition | None:
         """The condition of that type."""
         return next((condition for condition in self.conditions if condition.type == name), None)
 
@@ -87,7 +82,7 @@ class Pod(Struct, frozen=True, gc=False):
 
 
 class NodeStatus(Struct, frozen=True, gc=False):
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[TimedCondition, ...] = ()
 
 
 class Node(Struct, frozen=True, gc=False):

@@ -16,7 +16,7 @@ from stoker.model.function import Function
 from stoker.wire.cluster import FIELD_MANAGER
 from stoker_operator.kinds import Object
 from stoker_runtime.kube.client import KubeClient
-from stoker_runtime.kube.errors import Conflict, NotFound
+from stoker_runtime.kube.errors import NotFound
 from stoker_runtime.kube.objects import Resource, Seen
 from stoker_runtime.kube.watch import Cache
 
@@ -64,9 +64,10 @@ class OwnedObjects:
             if (meta.uid, newer, content) == (applied.uid, applied.version, applied.content):
                 return
         if present is not None and _is_leftover(present, function):
-            # Of a function of this name that was deleted: the garbage collector would take it too, but later.
-            await self._remove(resource, present)
-            present = None
+            # Of a function of this name that was deleted. Given the new owner before the garbage collector comes by,
+            # it stays; where that was quicker, the next run makes it.
+            present = await self._kube.patch(resource, function.name, _new_owner(present, body), function.namespace)
+            self._metrics.inc(WRITES, resource.plural, "patch")
         if present is not None and not _is_owned(present, function):
             self._conflicts[slot] = (
                 f"{resource.plural} {function.name} in {function.namespace} is not Stoker's: delete or rename it, "
@@ -98,18 +99,16 @@ class OwnedObjects:
         except NotFound:
             return None
 
-    async def _remove(self, resource: Resource[Object], item: Object) -> None:
-        meta = item.metadata
-        try:
-            await self._kube.delete(resource, meta.name, meta.namespace, seen=Seen.of(item))
-        except (NotFound, Conflict):
-            return
-        self._metrics.inc(WRITES, resource.plural, "delete")
-
 
 def _is_older(version: str, than: str) -> bool:
     """Whether the cache shows a state from before our own write."""
     return version.isdecimal() and than.isdecimal() and int(version) < int(than)
+
+
+def _new_owner(item: Object, body: Mapping[str, Any]) -> dict[str, Any]:
+    """A merge patch, which replaces the whole list as an apply would not; only of the object as it was seen."""
+    owners = body["metadata"]["ownerReferences"]
+    return {"metadata": {"resourceVersion": item.metadata.resource_version, "ownerReferences": owners}}
 
 
 def _controllers(item: Object) -> Iterable[Any]:

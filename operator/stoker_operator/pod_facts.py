@@ -87,5 +87,6 @@ def _container(statuses: tuple[ContainerStatus, ...], name: str) -> ContainerFac
         message=message,
         running=state.running is not None,
         exit_code=None if state.terminated is None else state.terminated.exit_code,
+        out_of_memory=state.terminated is not None and state.terminated.reason == "OOMKilled",
         restarts=status.restart_count,
     )

@@ -112,13 +112,12 @@ def epoch_us(text: str | None) -> int | None:
 def started_us(view: ReplicaPod, now_us: int, wall_us: int) -> int:
     """When its start-up began on the operator's monotonic clock: when it got its node.
 
-    Waiting for a node is not its revision's fault, so a pod without one has just begun.
+    A pod without one waits since it was made; plan() knows by the reason that this is not its revision's fault.
     """
     if view.heard is not None:
-        return view.heard.at_us - view.heard.report.started_ms * 1_000
+        return view.heard.started_us
     scheduled = view.pod.status.condition("PodScheduled")
-    if not view.node or scheduled is None:
-        return now_us
-    at_us = epoch_us(scheduled.last_transition_time)
+    bound = view.node and scheduled is not None
+    at_us = epoch_us(scheduled.last_transition_time if bound and scheduled else view.pod.metadata.creation_timestamp)
     # A clock of another machine: never in the future.
     return now_us if at_us is None else now_us - max(0, wall_us - at_us)

@@ -24,6 +24,9 @@ A_POKED = f"{GROUP}/poked"
 """Annotation: a number that is another one each time that the scheduler is asked to look again."""
 INTERVAL_S = 1.0
 """Between two rounds."""
+ANYWAY_ROUNDS = 30
+"""So often a pod that waits is poked although nothing was seen to change: the extender may have been without an agent's
+word for a moment of which nobody else knows."""
 LATE_ROUNDS = 4
 """The extender has its own streams and caches: it hears of the same change a moment earlier or later."""
 UNSEEN_ROUNDS = 2
@@ -44,6 +47,7 @@ class Pokes:
         self._kube = kube
         self._metrics = metrics
         self._poked: dict[str, int] = {}
+        self._rounds = 0
         self._changes: deque[int] = deque(maxlen=1 + LATE_ROUNDS)
         self._reasons: deque[int] = deque(maxlen=1 + UNSEEN_ROUNDS)
 
@@ -51,7 +55,8 @@ class Pokes:
         """`changes` counts what may have made a node good. A pod is poked once for all since it was refused."""
         self._changes.append(changes)
         # Each change is a reason at once, and once more when the extender has heard of it for sure.
-        reasons = changes + self._changes[0]
+        self._rounds += 1
+        reasons = changes + self._changes[0] + self._rounds // ANYWAY_ROUNDS
         self._reasons.append(reasons)
         waiting = [view for view in views if is_refused(view)]
         # One that is seen for the first time may have been refused just before the last changes.

@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 import structlog
 
-from stoker.errors import InvalidObject
-from stoker.model.policy import Policy, default_policy
-from stoker.wire.cluster import API_VERSION
-from stoker.wire.policy import decode_policy, default_policy_document
+from stoker.model.policy import Policy
+from stoker.wire.policy import default_policy_document
 from stoker_operator.kinds import POLICIES, Dynamic
+from stoker_runtime.applied_policy import AppliedPolicy
 from stoker_runtime.kube.client import KubeClient
 from stoker_runtime.kube.errors import AlreadyExists
 
@@ -22,42 +21,34 @@ class PolicyBook:
     """`see` what is watched; `current` is what acts."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
-        self.current: Policy = default_policy()
-        self.problem = ""
-        """Why the newest one does not act, in one sentence; empty when it does."""
+        self._applied = AppliedPolicy()
         self.missing = False
         """Whether the last one was deleted."""
         self._changed = changed
         self._version = 0
 
+    @property
+    def current(self) -> Policy:
+        """What acts."""
+        return self._applied.current
+
+    @property
+    def problem(self) -> str:
+        """Why the newest one does not act, in one sentence; empty when it does."""
+        return self._applied.problem
+
     def see(self, item: Dynamic, gone: bool = False) -> None:
         """A state of a GpuPolicy, perhaps an old one; `gone` when it is no more."""
-        name, version = item.metadata.name, item.metadata.resource_version
-        if int(version or 0) < self._version:
+        version = int(item.metadata.resource_version or 0)
+        if version < self._version:
             return  # a list that was under way while a watch told of something newer
-        self._version = int(version or 0)
+        self._version = version
         self.missing = gone
-        if gone:
-            policy = default_policy()
-        else:
-            document = {
-                "apiVersion": API_VERSION,
-                "kind": "GpuPolicy",
-                "metadata": {"name": name},
-                "spec": item.spec,
-            }
-            try:
-                policy = decode_policy(document)
-            except InvalidObject as error:
-                problem = f"GpuPolicy {name}: {error}"
-                if problem != self.problem:
-                    log.warning("policy_invalid", policy=name, error=str(error))
-                self.problem = problem
-                return
-        self.problem = ""
-        if policy != self.current:
-            log.info("policy_changed", policy=name, queueing=policy.queueing, allocation=policy.allocation)
-            self.current = policy
+        if self._applied.put(None if gone else item):
+            policy = self.current
+            log.info(
+                "policy_changed", policy=item.metadata.name, queueing=policy.queueing, allocation=policy.allocation
+            )
             self._changed()
 
     async def ensure(self, kube: KubeClient) -> None:

@@ -14,18 +14,16 @@ import structlog
 from stoker.control.planning import FailedRevision, FunctionMemory
 from stoker.errors import InvalidObject
 from stoker.model.function import Function, Variant
-from stoker.model.mode import Mode
 from stoker.pods.build import build_pod
 from stoker.pods.objects import controller_revision, revision_name
 from stoker.pods.params import PodParams
 from stoker.reasons import Reason
 from stoker.wire.cluster import FIELD_MANAGER, GROUP, L_FUNCTION, L_REVISION
-from stoker.wire.crd import decode_function
-from stoker_operator.function_store import document_of
 from stoker_operator.kinds import REVISIONS, Revision
 from stoker_operator.not_made import NotMade
+from stoker_runtime.applied_functions import function_of
 from stoker_runtime.kube.errors import AlreadyExists, Conflict, NotFound
-from stoker_runtime.kube.objects import Resource, Seen
+from stoker_runtime.kube.objects import Resource, Seen, SmallMeta
 
 log = structlog.get_logger(__name__)
 
@@ -249,11 +247,14 @@ def _is_of(item: Revision, function: Function) -> bool:
 
 def _decode(function: Function, item: Revision) -> Function | None:
     """The function as of a stored revision, with the uid that it has now."""
-    document = document_of(function.namespace, function.name, item.data.get("spec", {}))
+    meta = SmallMeta(
+        name=function.name,
+        namespace=function.namespace,
+        uid=function.uid,
+        generation=item.revision or function.generation,
+    )
     try:
-        decoded = decode_function(
-            document, uid=function.uid, generation=item.revision or function.generation, mode=Mode.KUBERNETES
-        )
+        decoded = function_of(meta, item.data.get("spec", {}))
     except InvalidObject as error:
         log.warning("revision_unreadable", function=function.key, name=item.metadata.name, error=str(error))
         return None

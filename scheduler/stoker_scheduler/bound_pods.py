@@ -35,7 +35,7 @@ class BoundPods:
         uid = pod.metadata.uid
         known = self._bound.get(uid)
         now = None if after is None else self._read(after, known)
-        if now is not None or after is None or after.status.phase in ("Succeeded", "Failed"):
+        if after is None or after.spec.node_name or after.status.phase in ("Succeeded", "Failed"):
             self._settled(uid)
         if now == known:
             return
@@ -53,5 +53,13 @@ class BoundPods:
         try:
             replica = self._decoder.decode((pod.metadata.annotations or {}).get(A_REPLICA, ""))
         except msgspec.MsgspecError:
+            return None
+        # Anybody may write annotations; only a function's controller owns its pods.
+        meta, (namespace, _, name) = pod.metadata, replica.function.partition("/")
+        owned = any(
+            owner.controller and (owner.kind, owner.name, owner.uid) == ("GpuFunction", name, replica.function_uid)
+            for owner in meta.owner_references or ()
+        )
+        if not owned or namespace != meta.namespace:
             return None
         return Bound(pod.metadata.uid, pod.spec.node_name, replica)

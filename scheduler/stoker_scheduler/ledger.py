@@ -179,7 +179,7 @@ class ClusterLedger:
         )
         return NodeView(
             name=name,
-            away="" if self._loads.speaks(name) else SILENT,
+            away=_away(status) if self._loads.speaks(name) else SILENT,
             devices=devices,
             unplaced=tuple(_resident(pod) for uid, pod in pods.items() if uid not in known),
             warm=self._loads.warm(name),
@@ -204,6 +204,12 @@ class ClusterLedger:
             if (load := self._loads.load(node, function, wanted.variant)) is not None
         ]
         return round(max(waits_ms, default=0.0) * 1000)
+
+
+def _away(status: FunctionNodeStatus) -> str:
+    """Why its agent itself says that nothing new should come: its kubelet is away, or it drains."""
+    ready = next((condition for condition in status.conditions if condition.type == "Ready"), None)
+    return "" if ready is None or ready.status != "False" else ready.message or ready.reason
 
 
 def _resident(pod: BoundPod) -> Resident:

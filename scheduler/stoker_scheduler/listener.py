@@ -8,6 +8,7 @@ import structlog
 from aiohttp import web
 
 from stoker.metrics import EXTENDER_SECONDS, MetricsSink
+from stoker_runtime.http_listener import HttpListener
 from stoker_scheduler.extender import Extender
 from stoker_scheduler.protocol import Arguments, FilterResult
 
@@ -18,37 +19,16 @@ MAX_BODY_BYTES = 32 * 2**20
 """5,000 node names and a pod are well below 1 MiB."""
 
 
-class Listener:
-    """`await start(port)`, `await stop()`."""
+class Listener(HttpListener):
+    """To be started on HOST."""
 
     def __init__(self, extender: Extender, metrics: MetricsSink, clock_us: Callable[[], int]) -> None:
-        self.port = 0
+        routes = [web.post("/filter", self._on_filter), web.post("/prioritize", self._on_prioritize)]
+        super().__init__(routes, max_body=MAX_BODY_BYTES)
         self._extender = extender
         self._metrics = metrics
         self._clock_us = clock_us
         self._decoder = msgspec.json.Decoder(Arguments)
-        self._runner: web.AppRunner | None = None
-
-    async def start(self, port: int) -> None:
-        """Listen; port 0 takes a free one. Raises OSError."""
-        app = web.Application(client_max_size=MAX_BODY_BYTES)
-        app.router.add_post("/filter", self._on_filter)
-        app.router.add_post("/prioritize", self._on_prioritize)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, HOST, port, reuse_address=True).start()
-        except OSError:
-            await runner.cleanup()
-            raise
-        self._runner = runner
-        self.port = int(runner.addresses[0][1])
-
-    async def stop(self) -> None:
-        """Close."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
 
     async def _on_filter(self, request: web.Request) -> web.Response:
         arguments = await self._arguments(request)

@@ -7,19 +7,13 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Any
 
-import msgspec
 import structlog
 from msgspec import Meta, Struct
 
-from stoker.errors import InvalidObject
 from stoker.metrics import AGENTS_CONNECTED, AGENTS_KNOWN, CHARGES
-from stoker.model.policy import default_policy
-from stoker.wire.agent import LOAD_PATH, LoadFrame
 from stoker.wire.cluster import (
-    API_VERSION,
     COMPONENT_NODE,
     COMPONENT_SCHEDULER,
     L_ROLE,
@@ -27,9 +21,8 @@ from stoker.wire.cluster import (
     PORT_EXTENDER,
     PORT_INTERNAL,
     ROLE_REPLICA,
-    ROLES,
 )
-from stoker.wire.policy import decode_policy
+from stoker_runtime.applied_policy import AppliedPolicy
 from stoker_runtime.cluster_settings import ClusterSettings
 from stoker_runtime.event_loop import Signals, keep_what_start_up_made, unless
 from stoker_runtime.identity import Identity
@@ -38,8 +31,8 @@ from stoker_runtime.kube.client import KubeClient
 from stoker_runtime.kube.config import KubeSettings, load_config
 from stoker_runtime.kube.watch import Cache
 from stoker_runtime.kube_metrics import KubeMetrics
-from stoker_runtime.line_stream import LineStream
 from stoker_runtime.metrics import PrometheusSink
+from stoker_runtime.own_kinds import FUNCTION_NODES, POLICIES, Applied, FunctionNode
 from stoker_runtime.peers import Peer, Peers
 from stoker_runtime.process import Environment, clock_us, run_process
 from stoker_runtime.settings import ProcessSettings
@@ -47,14 +40,16 @@ from stoker_scheduler.bound_pods import BoundPods
 from stoker_scheduler.charges import Charges
 from stoker_scheduler.explanations import Explanations
 from stoker_scheduler.extender import Extender
-from stoker_scheduler.kinds import FUNCTION_NODES, FUNCTIONS, PODS, POLICIES, FunctionNode, GpuFunction, GpuPolicy
+from stoker_scheduler.kinds import FUNCTIONS, PODS, GpuFunction
 from stoker_scheduler.ledger import ClusterLedger
-from stoker_scheduler.listener import Listener
+from stoker_scheduler.listener import HOST, Listener
 from stoker_scheduler.load_board import LoadBoard
+from stoker_scheduler.load_streams import LoadStreams
 
 log = structlog.get_logger(__name__)
 
-_LOAD = msgspec.json.Decoder(LoadFrame)
+
+FIRST_WORDS_S = 3.0
 
 
 class SchedulerSettings(Struct, frozen=True, kw_only=True):
@@ -62,6 +57,8 @@ class SchedulerSettings(Struct, frozen=True, kw_only=True):
 
     extender_port: Annotated[int, Meta(ge=0, le=65535)] = PORT_EXTENDER
     internal_port: Annotated[int, Meta(ge=0, le=65535)] = PORT_INTERNAL
+    agent_port: Annotated[int, Meta(ge=1, le=65535)] = PORT_DATA
+    """Data port of the agents."""
     explanations_kept: Annotated[int, Meta(ge=1, le=100_000)] = 2_000
     """Newest pods whose placement can be explained; a few KiB each in a large cluster."""
 
@@ -86,6 +83,7 @@ class Platform:
         self.pods.on_change(bound.see)
         self.functions = Cache(kube, FUNCTIONS)
         self.functions.on_change(self._on_function)
+        self._policy = AppliedPolicy()
         self.policies = Cache(kube, POLICIES)
         self.policies.on_change(self._on_policy)
         self.function_nodes = Cache(kube, FUNCTION_NODES)
@@ -106,9 +104,7 @@ class Platform:
         for cache in self.caches:
             self._figures.add_cache(cache.resource.plural, cache)
         self._settings = settings
-        self._streams: dict[str, tuple[Peer, LineStream]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
-        self._context: Any = None
+        self._streams: LoadStreams | None = None
 
     async def start(self) -> bool:
         """Everything, in an order in which nothing is asked that cannot be answered."""
@@ -116,20 +112,22 @@ class Platform:
         for cache in self.caches:
             cache.start()
         await self.identity.load()
-        self._context = self.identity.client_context()
+        self._streams = LoadStreams(
+            self.loads, self.ledger.load_changed, self.identity.client_context(), port=self._settings.agent_port
+        )
         self.peers.start()
         await asyncio.gather(*(cache.synced.wait() for cache in self.caches), self.peers.synced.wait())
-        await self.listener.start(self._settings.extender_port)
+        self._streams.follow(self.peers.current)
+        await self._streams.first_words(FIRST_WORDS_S)
+        await self.listener.start(HOST, self._settings.extender_port)
         return True
 
     async def stop(self) -> None:
         """In the reverse order. kube-scheduler, whose extender is away, waits or goes on without, as it was told."""
         await self.listener.stop()
         await self.peers.stop()
-        for name in list(self._streams):
-            self._hang_up(name)
-        if self._ending:
-            await asyncio.wait(self._ending)
+        if self._streams is not None:
+            await self._streams.stop()
         for cache in self.caches:
             await cache.stop()
         await self.identity.stop()
@@ -140,8 +138,8 @@ class Platform:
         for cache in self.caches:
             if (problem := cache.unready()) is not None:
                 return problem
-        if self.identity.problem:
-            return self.identity.problem
+        if problem := self.peers.unready() or self.identity.problem:
+            return problem
         return None if self.listener.port else "The extender does not listen yet."
 
     def _refresh(self) -> None:
@@ -149,28 +147,17 @@ class Platform:
         self._figures.refresh()
         self.charges.expire(clock_us())
         self.sink.set(CHARGES, len(self.charges))
-        self.sink.set(AGENTS_KNOWN, len(self._streams), COMPONENT_SCHEDULER)
+        self.sink.set(AGENTS_KNOWN, 0 if self._streams is None else len(self._streams), COMPONENT_SCHEDULER)
         self.sink.set(AGENTS_CONNECTED, self.loads.heard_of(), COMPONENT_SCHEDULER)
 
     def _on_function(self, before: GpuFunction | None, after: GpuFunction | None) -> None:
         meta = (after or before).metadata  # type: ignore[union-attr]  # one of the two is given
         latency = None if after is None else after.spec.slo.latency
-        self.ledger.set_objective(f"{meta.namespace}/{meta.name}", latency)
+        self.ledger.set_objective(meta.key, latency)
 
-    def _on_policy(self, _: GpuPolicy | None, after: GpuPolicy | None) -> None:
-        if after is None:
-            self.ledger.set_policy(default_policy())
-            return
-        document = {
-            "apiVersion": API_VERSION,
-            "kind": "GpuPolicy",
-            "metadata": {"name": after.metadata.name},
-            "spec": after.spec,
-        }
-        try:
-            self.ledger.set_policy(decode_policy(document))
-        except InvalidObject as error:
-            log.warning("policy_invalid", policy=after.metadata.name, error=str(error))
+    def _on_policy(self, _: Applied | None, after: Applied | None) -> None:
+        if self._policy.put(after):
+            self.ledger.set_policy(self._policy.current)
 
     def _on_node(self, before: FunctionNode | None, after: FunctionNode | None) -> None:
         name = (after or before).metadata.name  # type: ignore[union-attr]  # one of the two is given
@@ -178,43 +165,8 @@ class Platform:
         self.ledger.set_node(name, document)
 
     def _on_peers(self, peers: Mapping[str, Peer]) -> None:
-        for pod, (known, _) in list(self._streams.items()):
-            if (now := peers.get(pod)) is None or now.address != known.address:
-                self._hang_up(pod)
-        for pod, peer in peers.items():
-            if pod not in self._streams:
-                self._dial(pod, peer)
-
-    def _dial(self, pod: str, peer: Peer) -> None:
-        stream = LineStream(
-            peer.address,
-            PORT_DATA,
-            LOAD_PATH,
-            ssl=self._context,
-            server_hostname=ROLES[COMPONENT_NODE].dns_name,
-            on_line=partial(self._on_load, peer.node),
-            on_lost=partial(self._on_silence, peer.node),
-        )
-        self._streams[pod] = (peer, stream)
-        stream.start()
-
-    def _hang_up(self, pod: str) -> None:
-        peer, stream = self._streams.pop(pod)
-        task = asyncio.get_running_loop().create_task(stream.stop())
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
-        self._on_silence(peer.node)
-
-    def _on_load(self, node: str, line: bytes) -> None:
-        frame = _LOAD.decode(line)
-        self.loads.heard(node, frame)
-        # A heartbeat that changes nothing leaves the view as it is.
-        if frame.full or frame.functions or frame.removed or not frame.accepting:
-            self.ledger.load_changed(node)
-
-    def _on_silence(self, node: str) -> None:
-        self.loads.lost(node)
-        self.ledger.load_changed(node)
+        if self._streams is not None:
+            self._streams.follow(peers)
 
 
 async def serve(settings: Environment, signals: Signals) -> int:

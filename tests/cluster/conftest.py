@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ _FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[ClusterUnderTest]:
+def as_is() -> Iterator[ClusterUnderTest]:
     path = os.environ.get("KUBECONFIG", "")
     if not path:
         pytest.fail("KUBECONFIG is not set: run `make e2e-cluster`, which brings a cluster up and installs the chart")
@@ -29,22 +29,19 @@ def cluster() -> Iterator[ClusterUnderTest]:
 
 
 @pytest.fixture
-def namespace(cluster: ClusterUnderTest, request: pytest.FixtureRequest) -> Iterator[str]:
+def namespace(as_is: ClusterUnderTest, request: pytest.FixtureRequest) -> Iterator[str]:
     """A fresh one. Afterwards its functions are gone and their devices free."""
-    with cluster.fresh_namespace() as name:
+    with as_is.fresh_namespace() as name:
         yield name
         if request.node.stash.get(_FAILED, False):
-            cluster.collect(LEFT / re.sub(r"\W+", "-", request.node.name)[:100], name)
+            as_is.collect(LEFT / re.sub(r"\W+", "-", request.node.name)[:100], name)
 
 
 @pytest.fixture
-def gpus(cluster: ClusterUnderTest) -> Iterator[ClusterUnderTest]:
-    """The cluster, for tests that change GPUs: afterwards they are as the chart made them."""
-    yield cluster
-    for node in NODES:
-        cluster.set_gpus(node, "gpus=2", "shares=1", "prefer=spread", "allocate=ok", allocatable=2)
-        cluster.set_gpus(node, "*.memory=40Gi", "*.used-mib=0", "*.health=ok", "*.recovery-action=1")
-        cluster.set_gpus(node, "*.recovery-action=0")
+def cluster(as_is: ClusterUnderTest) -> ClusterUnderTest:
+    """The cluster with its usual GPUs, two on each node. `as_is` is for tests that arrange others."""
+    as_is.arrange(dict.fromkeys(NODES, ()))
+    return as_is
 
 
 @pytest.fixture
@@ -56,7 +53,7 @@ def ours() -> ClusterOfOurs:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed and report.when in ("setup", "call"):
         item.stash[_FAILED] = True

@@ -8,57 +8,57 @@ from cluster_under_test import Answer, ClusterUnderTest, wait_until
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
 
 SHARED = {"memory": "4Gi", "sharing": "Shared"}
+NONE = ("gpus=0",)
 RARE = {"keepAlive": {"policy": "FixedTTL", "ttl": "5m"}, "maxReplicas": 1}
 
 
 def test_two_functions_on_one_time_sliced_gpu_run_in_the_order_of_their_slack(
-    gpus: ClusterUnderTest, namespace: str
+    as_is: ClusterUnderTest, namespace: str
 ) -> None:
-    gpus.set_gpus("node-a", "gpus=1", "shares=4", allocatable=4)
-    gpus.set_gpus("node-b", "gpus=0", allocatable=0)
+    as_is.arrange({"node-a": ("gpus=1", "shares=4"), "node-b": NONE})
     kept = {"minReplicas": 1, "maxReplicas": 1}
-    gpus.apply(namespace, "patient", gpu=SHARED, scaling=kept, slo={"latency": "30s"})
-    gpus.apply(namespace, "urgent", gpu=SHARED, scaling=kept, slo={"latency": "3s"})
+    as_is.apply(namespace, "patient", gpu=SHARED, scaling=kept, slo={"latency": "30s"})
+    as_is.apply(namespace, "urgent", gpu=SHARED, scaling=kept, slo={"latency": "3s"})
     for name in ("patient", "urgent"):
-        gpus.wait_warm(namespace, name, 1)
-    first = [gpus.call(namespace, name) for name in ("patient", "urgent")]
+        as_is.wait_warm(namespace, name, 1)
+    first = [as_is.call(namespace, name) for name in ("patient", "urgent")]
     assert len({answer.headers["stoker-device"] for answer in first}) == 1, "both are on the one GPU"
-    running = gpus.begin(namespace, "patient", "/?sleep_ms=1500")
+    running = as_is.begin(namespace, "patient", "/?sleep_ms=1500")
     time.sleep(0.4)
-    waiting = [gpus.begin(namespace, "patient", "/?sleep_ms=300") for _ in range(3)]
+    waiting = [as_is.begin(namespace, "patient", "/?sleep_ms=300") for _ in range(3)]
     time.sleep(0.4)
-    urgent = gpus.begin(namespace, "urgent", "/?sleep_ms=300").result(timeout=30)
+    urgent = as_is.begin(namespace, "urgent", "/?sleep_ms=300").result(timeout=30)
     late = [call.result(timeout=30) for call in waiting]
     assert {answer.status for answer in (running.result(timeout=30), urgent, *late)} == {200}
     assert running.result().ended_s < urgent.ended_s, "what runs is not interrupted"
     assert all(urgent.ended_s < answer.ended_s for answer in late), "it came last and had the least slack"
 
 
-def test_three_exclusive_functions_take_turns_on_two_gpus(gpus: ClusterUnderTest, namespace: str) -> None:
-    gpus.set_gpus("node-b", "gpus=0", allocatable=0)
+def test_three_exclusive_functions_take_turns_on_two_gpus(as_is: ClusterUnderTest, namespace: str) -> None:
+    as_is.arrange({"node-a": (), "node-b": NONE})
     names = ("one", "two", "three")
     for name in names:
-        gpus.apply(namespace, name, scaling=RARE)
-        gpus.wait_ready(namespace, name)
-    answers = [gpus.call(namespace, name) for name in (*names, *names)]
+        as_is.apply(namespace, name, scaling=RARE)
+        as_is.wait_ready(namespace, name)
+    answers = [as_is.call(namespace, name) for name in (*names, *names)]
     assert [answer.status for answer in answers] == [200] * 6, [answer.text for answer in answers]
     assert len({answer.headers["stoker-device"] for answer in answers}) == 2
-    assert len(gpus.replica_pods(namespace)) <= 3, "two hold a GPU, one may be going"
+    assert len(as_is.replica_pods(namespace)) <= 3, "two hold a GPU, one may be going"
 
 
-def test_under_constant_backlog_every_function_gets_a_turn(gpus: ClusterUnderTest, namespace: str) -> None:
-    gpus.set_gpus("node-b", "gpus=0", allocatable=0)
+def test_under_constant_backlog_every_function_gets_a_turn(as_is: ClusterUnderTest, namespace: str) -> None:
+    as_is.arrange({"node-a": (), "node-b": NONE})
     names = ("one", "two", "three")
     for name in names:
-        gpus.apply(namespace, name, scaling=RARE)
-        gpus.wait_ready(namespace, name)
+        as_is.apply(namespace, name, scaling=RARE)
+        as_is.wait_ready(namespace, name)
     served: dict[str, list[Answer]] = {}
     with (
-        gpus.calling(namespace, "one", "/?sleep_ms=300") as served["one"],
-        gpus.calling(namespace, "two", "/?sleep_ms=300") as served["two"],
+        as_is.calling(namespace, "one", "/?sleep_ms=300") as served["one"],
+        as_is.calling(namespace, "two", "/?sleep_ms=300") as served["two"],
     ):
         time.sleep(3)
-        waited = gpus.call(namespace, "three", "/?sleep_ms=300", timeout_s=60)
+        waited = as_is.call(namespace, "three", "/?sleep_ms=300", timeout_s=60)
         time.sleep(15)
     assert waited.status == 200
     for name, answers in served.items():
@@ -66,10 +66,10 @@ def test_under_constant_backlog_every_function_gets_a_turn(gpus: ClusterUnderTes
 
 
 def test_a_request_that_the_gpu_would_answer_too_late_is_diverted_to_a_node_without_gpus(
-    gpus: ClusterUnderTest, namespace: str
+    as_is: ClusterUnderTest, namespace: str
 ) -> None:
-    gpus.set_gpus("node-b", "gpus=0", allocatable=0)
-    gpus.apply(
+    as_is.arrange({"node-a": (), "node-b": NONE})
+    as_is.apply(
         namespace,
         "divert",
         scaling={"maxReplicas": 1, "minReplicas": 1},
@@ -77,79 +77,70 @@ def test_a_request_that_the_gpu_would_answer_too_late_is_diverted_to_a_node_with
         cpuVariant={"resources": {"cpu": "20m", "memory": "64Mi"}, "maxReplicas": 1},
         onPredictedMiss=["Divert", "ServeLate"],
     )
-    gpus.wait_warm(namespace, "divert", 1)
-    gpus.core.patch_node("node-a", {"spec": {"unschedulable": True}})
+    as_is.wait_warm(namespace, "divert", 1)
+    as_is.core.patch_node("node-a", {"spec": {"unschedulable": True}})
     try:
         for _ in range(3):
-            assert gpus.call(namespace, "divert", "/?sleep_ms=1000").status == 200
+            assert as_is.call(namespace, "divert", "/?sleep_ms=1000").status == 200
 
         def diverted() -> Answer | None:
-            calls = [gpus.begin(namespace, "divert", "/?sleep_ms=1000") for _ in range(3)]
+            calls = [as_is.begin(namespace, "divert", "/?sleep_ms=1000") for _ in range(3)]
             answers = [call.result(timeout=60) for call in calls]
             assert {answer.status for answer in answers} == {200}
             return next((each for each in answers if "gpu" not in each.headers["stoker-device"].lower()), None)
 
         answer = wait_until("a request is answered by the cpu variant", diverted, 40)
-        assert gpus.node_of(namespace, answer.pod) == "node-b"
-        assert gpus.node("node-b")["counts"]["gpus"] == 0
+        assert as_is.node_of(namespace, answer.pod) == "node-b"
+        assert as_is.node("node-b")["counts"]["gpus"] == 0
     finally:
-        gpus.core.patch_node("node-a", {"spec": {"unschedulable": False}})
+        as_is.core.patch_node("node-a", {"spec": {"unschedulable": False}})
 
 
 @pytest.mark.timeout(200)
 def test_a_pod_that_the_kubelet_gave_an_unfit_gpu_is_replaced_by_one_with_the_fitting(
-    gpus: ClusterUnderTest, namespace: str
+    as_is: ClusterUnderTest, namespace: str
 ) -> None:
-    gpus.set_gpus("node-b", "gpus=0", allocatable=0)
-    gpus.set_gpus("node-a", "prefer=smallest", "0.memory=16Gi", "1.memory=80Gi")
-
-    def seen() -> bool:
-        listed = {each["memoryMib"] for each in gpus.node("node-a")["devices"] if each["kind"] == "gpu"}
-        return listed == {16 * 1024, 80 * 1024}
-
-    wait_until("the agent of node-a tells of both sizes", seen, 60, lambda: gpus.node("node-a"))
-    gpus.apply(namespace, "large", gpu={"memory": "24Gi"}, scaling={"minReplicas": 1, "maxReplicas": 1})
-    answer = gpus.call(namespace, "large")
+    as_is.arrange({"node-a": ("prefer=smallest", "0.memory=16Gi", "1.memory=80Gi"), "node-b": NONE})
+    as_is.apply(namespace, "large", gpu={"memory": "24Gi"}, scaling={"minReplicas": 1, "maxReplicas": 1})
+    wait_until("it has a status", lambda: as_is.condition(namespace, "large"), 15)
+    answer = as_is.call(namespace, "large")
     assert answer.status == 200, answer.text
-    gpus.wait_warm(namespace, "large", 1, timeout_s=60)
+    as_is.wait_warm(namespace, "large", 1, timeout_s=60)
 
     def one_left() -> bool:
-        return len(gpus.replica_pods(namespace)) == 1
+        return len(as_is.replica_pods(namespace)) == 1
 
     wait_until("only the pod with the fitting GPU is left", one_left, 60)
-    (pod,) = gpus.replica_pods(namespace)
+    (pod,) = as_is.replica_pods(namespace)
     time.sleep(10)
-    assert [each.metadata.uid for each in gpus.replica_pods(namespace)] == [pod.metadata.uid], "it stays: no livelock"
-    uuid = next(each["id"] for each in gpus.node("node-a")["devices"] if each["memoryMib"] == 80 * 1024)
-    assert uuid in gpus.call(namespace, "large").headers["stoker-device"]
+    assert [each.metadata.uid for each in as_is.replica_pods(namespace)] == [pod.metadata.uid], "it stays: no livelock"
+    uuid = next(uuid for uuid, memory_mib in as_is.gpu_facts("node-a").items() if memory_mib == 80 * 1024)
+    assert uuid in as_is.call(namespace, "large").headers["stoker-device"]
 
 
 def test_a_gpu_that_falls_ill_while_serving_is_quarantined_and_its_function_goes_on_elsewhere(
-    gpus: ClusterUnderTest, namespace: str
+    cluster: ClusterUnderTest, namespace: str
 ) -> None:
-    gpus.apply(namespace, "ill", scaling={"minReplicas": 1, "maxReplicas": 1})
-    gpus.wait_warm(namespace, "ill", 1)
-    first = gpus.call(namespace, "ill")
-    node = gpus.node_of(namespace, first.pod)
+    cluster.apply(namespace, "ill", scaling={"minReplicas": 1, "maxReplicas": 1})
+    cluster.wait_warm(namespace, "ill", 1)
+    first = cluster.call(namespace, "ill")
+    node = cluster.node_of(namespace, first.pod)
     sick = first.headers["stoker-device"].split("/")[1].split()[0]
-    index = next(
-        line.split("=")[0].split(".")[0]
-        for line in gpus.gpus(node, "show").splitlines()
-        if line.split(".")[0].isdigit() and sick in line
-    )
-    running = gpus.begin(namespace, "ill", "/?sleep_ms=2000")
+    index = list(cluster.gpu_facts(node)).index(sick)
+    cluster.disturbed(node)
+    running = cluster.begin(namespace, "ill", "/?sleep_ms=2000")
     time.sleep(0.3)
-    gpus.gpus(node, "xid", index, "79")
+    cluster.gpus(node, "xid", str(index), "79")
 
     def quarantined() -> bool:
-        device = next(each for each in gpus.node(node)["devices"] if each["id"] == sick)
+        device = next(each for each in cluster.node(node)["devices"] if each["id"] == sick)
         return not device["healthy"] and device["reason"] != ""
 
-    wait_until("its FunctionNode says so", quarantined, 30, lambda: gpus.node(node))
+    wait_until("its FunctionNode says so", quarantined, 30, lambda: cluster.node(node))
     assert running.result(timeout=30).status == 200, "what ran ended well"
 
     def elsewhere() -> bool:
-        answer = gpus.call(namespace, "ill")
+        answer = cluster.call(namespace, "ill")
         assert answer.status == 200, answer.text
         return sick not in answer.headers["stoker-device"]
 

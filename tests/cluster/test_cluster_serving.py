@@ -27,7 +27,7 @@ def test_an_applied_function_answers_under_its_url_from_a_pod_and_goes_back_to_z
     (pod,) = cluster.replica_pods(namespace)
     placed = cluster.status(namespace, "hello")["placements"]
     assert [each["node"] for each in placed] == [pod.spec.node_name]
-    assert cluster.call_from_pod(namespace, f"http://hello/")[0] == 421, "the bare name lacks its namespace"
+    assert cluster.call_from_pod(namespace, "http://hello/")[0] == 421, "the bare name lacks its namespace"
     cluster.wait_warm(namespace, "hello", 0)
     wait_until("its pod is gone", lambda: not cluster.replica_pods(namespace), 20)
     assert cluster.condition(namespace, "hello")["reason"] == "ScaledToZero"

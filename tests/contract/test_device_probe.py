@@ -13,7 +13,7 @@ import pytest
 from simulated_driver import simulated_driver
 
 from stoker.model.device import DeviceKind
-from stoker_node.devices import CpuProbe, DeviceProbe, DevicesUnavailable
+from stoker_node.devices import DeviceProbe, DevicesUnavailable
 from stoker_node.nvml import NvmlProbe
 from stoker_node.simulated import SimulatedProbe
 
@@ -110,7 +110,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     return fake
 
 
-PROBES = ["simulated", "cpu", "nvml against a fake driver", "nvml on the simulated library"]
+PROBES = ["simulated", "nvml against a fake driver", "nvml on the simulated library"]
 if ctypes.util.find_library("nvidia-ml"):
     PROBES.append("nvml on the driver of this machine")
 
@@ -120,8 +120,6 @@ def probe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
     match request.param:
         case "simulated":
             yield SimulatedProbe("2xA100-40GB,1xL4-24GB")
-        case "cpu":
-            yield CpuProbe()
         case "nvml against a fake driver":
             request.getfixturevalue("driver")
             yield NvmlProbe()
@@ -153,8 +151,6 @@ def test_the_order_is_stable_and_closing_twice_is_harmless(probe: DeviceProbe) -
 
 def test_gpus_that_are_listed_have_telemetry(probe: DeviceProbe) -> None:
     devices = probe.list()
-    if isinstance(probe, CpuProbe):
-        return  # cores have no telemetry of this kind
     assert isinstance(probe, NvmlProbe | SimulatedProbe)
     readings = {reading.device_id: reading for reading in probe.readings()}
     assert set(readings) == {device.id for device in devices if device.healthy}

@@ -69,7 +69,8 @@ async def test_a_function_is_served_from_apply_to_delete(g: GatewayInCluster) ->
     ):
         assert (await g.call(target, host=host)).status == 200
     bare = await g.call("/x", host="f")
-    assert (bare.status, f"http://f.{g.namespace}.svc.cluster.local/x" in bare.problem().detail) == (421, True)
+    # Other functions of that name may be named before it, five at the most.
+    assert (bare.status, ".svc.cluster.local/x" in bare.problem().detail) == (421, True)
     assert (await g.call(host="evil.example.com")).status == 404
 
     await g.function(timeout="1s")

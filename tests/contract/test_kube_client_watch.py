@@ -1,4 +1,4 @@
-"""Watch caches, leader election and Events against a real API server, which is killed and compacted under them."""
+"""Watch caches and leader election against a real API server, which is killed and compacted under them."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +14,6 @@ from stoker_runtime.kube.backoff import Backoff
 from stoker_runtime.kube.client import KubeClient
 from stoker_runtime.kube.config import KubeConfig
 from stoker_runtime.kube.errors import Gone
-from stoker_runtime.kube.events import EventBounds, Events, Reference
 from stoker_runtime.kube.lease import LEASES, Elector, LeaseTiming
 from stoker_runtime.kube.objects import ObjectMeta, Resource
 from stoker_runtime.kube.watch import Cache, WatchTuning
@@ -29,19 +28,7 @@ class ConfigMap(Struct, frozen=True):
     data: dict[str, str] | None = None
 
 
-class Series(Struct, frozen=True):
-    count: int
-
-
-class PostedEvent(Struct, frozen=True):
-    metadata: ObjectMeta
-    reason: str
-    note: str
-    series: Series | None = None
-
-
 CONFIG_MAPS = Resource("", "v1", "configmaps", namespaced=True, type=ConfigMap)
-EVENTS = Resource("events.k8s.io", "v1", "events", namespaced=True, type=PostedEvent)
 TUNING = WatchTuning(backoff=Backoff(first_s=0.05, most_s=0.5))
 
 
@@ -114,7 +101,6 @@ async def test_bookmarks_move_the_version_on_though_nothing_of_the_kind_changes(
     await until(lambda: cache.caught_up_with(other.metadata.resource_version), 15)
     stats = cache.stats()
     assert (stats.lists, stats.objects) == (1, 0)
-    assert stats.event_age_us is None
     await cache.stop()
 
 
@@ -244,29 +230,3 @@ async def test_of_two_candidates_one_leads_and_the_other_takes_over_when_it_is_c
     await asyncio.wait_for(third.acquired.wait(), TIMING.duration_s - 0.5)  # released: no waiting for it to expire
     await third.stop()
     await first.stop()
-
-
-async def test_an_event_that_repeats_is_one_event_with_a_count(kube: KubeClient, namespace: str) -> None:
-    about = Reference(api_version="v1", kind="ConfigMap", name="one", namespace=namespace, uid="u")
-    bounds = EventBounds(flush_s=0.2)
-    events = Events(kube, component="stoker.dev/test", instance="me", rng=Random(), bounds=bounds)
-    events.start()
-    events.post(about, "Warning", "WaitingForGpu", "No GPU is free.", action="Schedule")
-    node = Reference(api_version="v1", kind="Node", name=namespace)
-    events.post(node, "Normal", "Registered", "The agent is here.", action="Register")
-
-    async def posted() -> tuple[PostedEvent, ...]:
-        return (await kube.list(EVENTS, namespace)).items
-
-    async with asyncio.timeout(10):
-        while not await posted():
-            await asyncio.sleep(0.02)
-    for _ in range(30):
-        events.post(about, "Warning", "WaitingForGpu", "No GPU is free.", action="Schedule")
-    async with asyncio.timeout(10):
-        while (one := (await posted())[0]).series is None:
-            await asyncio.sleep(0.02)
-    assert (one.reason, one.note, one.series.count) == ("WaitingForGpu", "No GPU is free.", 31)
-    assert len(await posted()) == 1
-    assert events.dropped == 0
-    await events.stop()

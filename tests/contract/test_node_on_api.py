@@ -44,7 +44,7 @@ from stoker.wire.cluster import (
 from stoker.wire.function_node import FunctionNodeStatus, decode_status, function_node
 from stoker_node.config import NodeSettings
 from stoker_node.kubernetes.cluster_view import CannotRun, ClusterView
-from stoker_node.kubernetes.objects import FUNCTION_NODES, FUNCTIONS, NODES, PODS, POLICIES
+from stoker_node.kubernetes.objects import NODES, PODS
 from stoker_node.kubernetes.settings import KubernetesNodeSettings
 from stoker_node.main import Process
 from stoker_operator.authority import CertificateAuthority
@@ -55,6 +55,7 @@ from stoker_runtime.kube.errors import AlreadyExists, NotFound
 from stoker_runtime.kube.kubeconfig import load_kubeconfig
 from stoker_runtime.kube.lease import LEASES
 from stoker_runtime.kube.objects import Resource
+from stoker_runtime.own_kinds import FUNCTION_NODES, FUNCTIONS, POLICIES
 from stoker_runtime.process import Environment
 
 pytestmark = [pytest.mark.contract, pytest.mark.timeout(60)]
@@ -98,7 +99,8 @@ async def kinds(kube: KubeClient) -> None:
 
     async def served() -> bool:
         try:
-            for resource in (FUNCTIONS, POLICIES, FUNCTION_NODES):
+            kinds: tuple[Resource[Any], ...] = (FUNCTIONS, POLICIES, FUNCTION_NODES)
+            for resource in kinds:
                 await kube.list(resource)
         except NotFound:
             return False

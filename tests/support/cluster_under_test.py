@@ -4,6 +4,7 @@ Talks by the official client. What only a cluster of ours allows (ending a kubel
 cluster_of_ours.py.
 """
 
+import base64
 import contextlib
 import http.client
 import json
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import urllib3
 import yaml
@@ -28,8 +29,10 @@ SYSTEM = release.NAMESPACE
 GROUP, VERSION, PLURAL = "stoker.dev", "v1alpha1", "gpufunctions"
 REPLICAS = "stoker.dev/role=replica"
 CALLER = "caller"
-GPU_NODES = ("gpus", "shares", "prefer", "order", "allocate", "strategy")
+USUAL = ("gpus=2", "shares=1", "prefer=spread", "allocate=ok")
 T = TypeVar("T")
+Pod = Any
+"""The client types every field of every object as optional, which says nothing here."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,13 @@ class ClusterUnderTest:
     def __init__(self, kubeconfig: Path, way_in: tuple[str, int]) -> None:
         self.kubeconfig = kubeconfig
         self._way_in = way_in
-        config.load_kube_config(str(kubeconfig))
-        self.core = client.CoreV1Api()
-        self.apps = client.AppsV1Api()
-        self.custom = client.CustomObjectsApi()
-        self.coordination = client.CoordinationV1Api()
+        cast(Any, config).load_kube_config(str(kubeconfig))
+        self.core: Any = client.CoreV1Api()
+        self.apps: Any = client.AppsV1Api()
+        self.custom: Any = client.CustomObjectsApi()
+        self.coordination: Any = client.CoordinationV1Api()
         self._pool = ThreadPoolExecutor(32)
+        self._arranged: dict[str, tuple[str, ...]] = {}
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -115,10 +119,10 @@ class ClusterUnderTest:
 
         wait_until(f"{namespace}/{name} has {count} warm replicas", warm, timeout_s, seen)
 
-    def replica_pods(self, namespace: str, name: str = "") -> list[client.V1Pod]:
+    def replica_pods(self, namespace: str, name: str = "") -> list[Pod]:
         """Pods of replicas, those included that are going."""
         selector = f"{REPLICAS},stoker.dev/function={name}" if name else REPLICAS
-        found: list[client.V1Pod] = self.core.list_namespaced_pod(namespace, label_selector=selector).items
+        found: list[Pod] = self.core.list_namespaced_pod(namespace, label_selector=selector).items
         return found
 
     def node_of(self, namespace: str, pod: str) -> str:
@@ -139,8 +143,9 @@ class ClusterUnderTest:
         return self._pool.submit(self.call, namespace, name, path, **how)
 
     @contextlib.contextmanager
-    def calling(self, namespace: str, name: str, path: str = "/", *, at_once: int = 2, pause_s: float = 0.05,
-                **how: Any) -> Iterator[list[Answer]]:
+    def calling(
+        self, namespace: str, name: str, path: str = "/", *, at_once: int = 2, pause_s: float = 0.05, **how: Any
+    ) -> Iterator[list[Answer]]:
         """Calls without end as long as the block runs; the list has every answer once it is left."""
         answers: list[Answer] = []
         running = True
@@ -171,7 +176,7 @@ class ClusterUnderTest:
         status, _, body = said.partition("\n")
         return int(status), body.strip()
 
-    def start_caller(self, namespace: str, **spec: Any) -> client.V1Pod:
+    def start_caller(self, namespace: str, **spec: Any) -> Pod:
         """A pod without rights to call from; waits until it runs."""
         container = {
             "name": CALLER,
@@ -197,16 +202,16 @@ class ClusterUnderTest:
 
     # Stoker's own pods, and what is simulated.
 
-    def component_pods(self, component: str) -> list[client.V1Pod]:
+    def component_pods(self, component: str) -> list[Pod]:
         """Those that are not going."""
         selector = f"app.kubernetes.io/name=stoker,app.kubernetes.io/component={component}"
         found = self.core.list_namespaced_pod(SYSTEM, label_selector=selector).items
         return [pod for pod in found if pod.metadata.deletion_timestamp is None]
 
-    def component_on(self, component: str, node: str) -> client.V1Pod:
+    def component_on(self, component: str, node: str) -> Pod:
         return next(pod for pod in self.component_pods(component) if pod.spec.node_name == node)
 
-    def kill(self, pod: client.V1Pod, grace_s: int | None = 0) -> None:
+    def kill(self, pod: Pod, grace_s: int | None = 0) -> None:
         """Delete a pod of Stoker's own; None: with its own grace."""
         extra = {} if grace_s is None else {"grace_period_seconds": grace_s}
         self.core.delete_namespaced_pod(pod.metadata.name, SYSTEM, **extra)
@@ -223,13 +228,13 @@ class ClusterUnderTest:
             ready = [pod for pod in pods if is_ready(pod)]
             return len(ready) == wanted and not any(pod.metadata.deletion_timestamp for pod in ready)
 
-        wait_until("all pods of Stoker are Ready", whole, timeout_s, lambda: self.system_pods())
+        wait_until("all pods of Stoker are Ready", whole, timeout_s, self.system_pods)
 
     def system_pods(self) -> list[str]:
         pods = self.core.list_namespaced_pod(SYSTEM).items
         return [f"{pod.metadata.name} {pod.status.phase} {'ready' if is_ready(pod) else 'unready'}" for pod in pods]
 
-    def leader(self) -> client.V1Pod:
+    def leader(self) -> Pod:
         """The operator that holds the Lease."""
         lease = self.coordination.read_namespaced_lease("stoker-operator", SYSTEM)
         name = str(lease.spec.holder_identity).partition("_")[0]
@@ -240,23 +245,62 @@ class ClusterUnderTest:
         pod = self.component_on("simulated-gpus", node)
         return self.run_in(SYSTEM, pod.metadata.name, ["python", "-m", "gpus", *words])
 
-    def set_gpus(self, node: str, *changes: str, allocatable: int | None = None) -> None:
-        """Change a node's GPUs and wait until scheduler and agent can see how many there are."""
-        self.gpus(node, "set", *changes)
-        if allocatable is None:
-            return
+    def arrange(self, wanted: Mapping[str, tuple[str, ...]]) -> None:
+        """Give nodes these GPUs: words of `python -m gpus set` on top of the usual ones, for each node.
 
-        def seen() -> bool:
-            listed = self.core.read_node(node).status.allocatable or {}
-            return int(listed.get("nvidia.com/gpu", "0")) == allocatable
+        Does nothing where they are so already. An agent reads at its start which GPUs there are, so it begins anew, as
+        after a change of hardware.
+        """
+        for node, words in wanted.items():
+            if self._arranged.get(node) == words:
+                continue
+            self.disturbed(node)
+            self.gpus(node, "set", *USUAL)
+            self.gpus(node, "set", "*.memory=40Gi", "*.used-mib=0", "*.health=ok", "*.recovery-action=0", *words)
+            facts = self.gpu_facts(node)
+            allocatable = len(facts) * int(self._gpu_word(node, "shares"))
 
-        wait_until(f"{node} offers {allocatable} of nvidia.com/gpu", seen, 30)
+            def offered(node: str = node, allocatable: int = allocatable) -> bool:
+                listed = self.core.read_node(node).status.allocatable or {}
+                return int(listed.get("nvidia.com/gpu", "0")) == allocatable
+
+            wait_until(f"{node} offers {allocatable} of nvidia.com/gpu", offered, 30)
+            self.kill(self.component_on("node", node), grace_s=1)
+
+            def told(node: str = node, facts: dict[str, int] = facts) -> bool:
+                return {each["id"]: each["memoryMib"] for each in self.node_gpus(node) if each["healthy"]} == facts
+
+            wait_until(f"the agent of {node} tells of its GPUs", told, 60, lambda: self.node(node))  # noqa: B023
+            self._arranged[node] = words
+        self.wait_whole()
+
+    def disturbed(self, node: str) -> None:
+        """A test changes the GPUs of a node live: whoever comes next arranges them anew."""
+        self._arranged.pop(node, None)
+
+    def node_gpus(self, node: str) -> list[dict[str, Any]]:
+        return [each for each in self.node(node).get("devices", ()) if each["kind"] == "gpu"]
+
+    def gpu_facts(self, node: str) -> dict[str, int]:
+        """UUID to memory in MiB, in the order of their indices."""
+        found: dict[str, int] = {}
+        for line in self.gpus(node, "show").splitlines():
+            words = line.split()
+            if words[:1] == ["gpu"]:
+                uuid = words[1]
+            elif line.startswith("  memory-mib"):
+                found[uuid] = int(words[1])
+        return found
+
+    def _gpu_word(self, node: str, key: str) -> str:
+        lines = (line.split() for line in self.gpus(node, "show").splitlines())
+        return next(words[1] for words in lines if words[:1] == [key])
 
     def explain_placement(self, namespace: str, pod: str) -> dict[str, Any]:
         """What the scheduler extender says about a pod."""
         return self.ask_internal(self.component_pods("scheduler")[0], f"/v1/explain/{namespace}/{pod}", "scheduler")
 
-    def ask_internal(self, pod: client.V1Pod, path: str, container: str = "") -> dict[str, Any]:
+    def ask_internal(self, pod: Pod, path: str, container: str = "") -> dict[str, Any]:
         """A path of a component's internal listener, asked from inside its pod."""
         program = (
             "import sys, urllib.request\n"
@@ -271,17 +315,29 @@ class ClusterUnderTest:
         with client.ApiClient() as own:  # stream() changes the client that it gets
             chosen = {"container": container} if container else {}
             session = stream(
-                client.CoreV1Api(own).connect_get_namespaced_pod_exec,
-                pod, namespace, command=command, stdin=False, stdout=True, stderr=True, tty=False,
-                _preload_content=False, **chosen,
+                cast(Any, client.CoreV1Api(own)).connect_get_namespaced_pod_exec,
+                pod,
+                namespace,
+                command=command,
+                stdin=False,
+                stdout=True,
+                stderr=True,
+                tty=False,
+                _preload_content=False,
+                **chosen,
             )
             session.run_forever(timeout=120)
             out, err, code = session.read_stdout(timeout=1) or "", session.read_stderr(timeout=1) or "", None
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 code = session.returncode
-            session.close()
+            session.sock.shutdown()
         assert code == 0, f"{command[:3]} in {namespace}/{pod} ended with {code}: {err or out}"
         return str(out)
+
+    def secret(self, name: str) -> dict[str, str]:
+        """Key and certificate of a Secret of Stoker's, as an administrator can read them."""
+        data = self.core.read_namespaced_secret(name, SYSTEM).data
+        return {key: base64.b64decode(data[key]).decode() for key in ("tls.crt", "tls.key")}
 
     def token(self, namespace: str, account: str = "default", audience: str = "stoker") -> str:
         request = {"spec": {"audiences": [audience], "expirationSeconds": 600}}
@@ -325,7 +381,8 @@ class ClusterUnderTest:
                         )
                         end = ".before.log" if previous else ".log"
                         (folder / f"{pod.metadata.name}.{container.name}{end}").write_text(str(text))
-        plain = client.ApiClient().sanitize_for_serialization
+        api: Any = client.ApiClient()
+        plain = api.sanitize_for_serialization
         for name, read in {
             "functions": lambda: self.custom.list_cluster_custom_object(GROUP, VERSION, PLURAL),
             "functionnodes": lambda: self.custom.list_cluster_custom_object(GROUP, VERSION, "functionnodes"),
@@ -368,19 +425,20 @@ def function(namespace: str, name: str, *, env: Mapping[str, str] | None = None,
     }
 
 
-def is_ready(pod: client.V1Pod) -> bool:
+def is_ready(pod: Pod) -> bool:
     return any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or ())
 
 
 def wait_until(
-    what: str, is_so: Callable[[], T], timeout_s: float, seen: Callable[[], object] = lambda: ""
+    what: str, is_so: Callable[[], T | None], timeout_s: float, seen: Callable[[], object] = lambda: ""
 ) -> T:
     """The first true value; AssertionError, with what is seen then, when none came. Survives lost connections."""
     until = time.monotonic() + timeout_s
     problem: object = ""
     while True:
         try:
-            if value := is_so():
+            value = is_so()
+            if value:
                 return value
             problem = ""
         except (ApiException, urllib3.exceptions.HTTPError, OSError) as error:

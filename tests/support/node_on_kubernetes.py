@@ -129,7 +129,7 @@ class ScriptedPod:
         return self.acknowledged().status(pod_ip="127.0.0.1")
 
     def runs(self, restarts: int = 0) -> "ScriptedPod":
-        state = ContainerState(running=Running(started_at="2026-01-01T00:00:00Z"))
+        state = ContainerState(running=Running())
         main = ContainerStatus(name=MAIN_CONTAINER, restart_count=restarts, state=state)
         return self.gets_ip().status(phase="Running", container_statuses=(main,))
 

@@ -12,8 +12,9 @@ from stoker.wire.cluster import VariantDemandReport
 from stoker_gateway.kubernetes.demand_frame import demand_frame
 from stoker_gateway.kubernetes.device_book import DeviceBook
 from stoker_gateway.kubernetes.function_book import FunctionBook, why_waiting
-from stoker_gateway.kubernetes.objects import FunctionNode, GpuFunction, GpuPolicy
+from stoker_gateway.kubernetes.objects import GpuFunction
 from stoker_gateway.record_ring import RecordRing
+from stoker_runtime.own_kinds import Applied, FunctionNode
 
 pytestmark = pytest.mark.unit
 
@@ -40,8 +41,8 @@ def gpu_function(name: str = "f", *, generation: int = 1, **changes: Any) -> Gpu
     return msgspec.convert({"metadata": metadata, "spec": spec | changes, "status": status}, GpuFunction)
 
 
-def policy(**spec: Any) -> GpuPolicy:
-    return msgspec.convert({"metadata": {"name": "default"}, "spec": spec}, GpuPolicy)
+def policy(**spec: Any) -> Applied:
+    return msgspec.convert({"metadata": {"name": "default"}, "spec": spec}, Applied)
 
 
 def ledger(name: str, *devices: dict[str, Any], **status: Any) -> FunctionNode:
@@ -85,7 +86,7 @@ def test_status_writes_change_nothing(capsys: pytest.CaptureFixture[str]) -> Non
     said = capsys.readouterr().out
     book.see_function(before, gpu_function(slo={"latency": "soon"}, status={"conditions": []}))
     assert capsys.readouterr().out == ""
-    assert "function_not_understood" in said
+    assert "function_invalid" in said
     assert changed.count == 0
 
 

@@ -20,8 +20,6 @@ class ScriptedCache:
             objects=7,
             synced=True,
             lag_us=1_500_000,
-            event_age_us=None,
-            contact_age_us=None,
             lists=self.lists,
             reconnects=self.reconnects,
             unfit=0,

@@ -7,7 +7,6 @@ from stoker.lifecycle import (
     TRANSITIONS,
     Actor,
     IllegalTransition,
-    Mode,
     State,
     check_transition,
     next_states,
@@ -56,13 +55,9 @@ def test_every_live_state_may_end_at_once_since_processes_crash() -> None:
 
 
 def test_each_transition_has_one_actor_of_its_mode() -> None:
-    owners = {
-        Mode.EMBEDDED: {Actor.AGENT, Actor.RECONCILER, Actor.LAUNCHER},
-        Mode.KUBERNETES: {Actor.AGENT, Actor.OPERATOR, Actor.KUBELET},
-    }
     for row in TRANSITIONS.values():
-        for mode, actors in owners.items():
-            assert row.actor(mode) in actors
+        assert row.embedded in {Actor.AGENT, Actor.RECONCILER, Actor.LAUNCHER}
+        assert row.kubernetes in {Actor.AGENT, Actor.OPERATOR, Actor.KUBELET}
 
 
 @pytest.mark.parametrize(
@@ -81,7 +76,7 @@ def test_the_actors_are_those_of_the_design(
     before: State, after: ReplicaState, embedded: Actor, kubernetes: Actor
 ) -> None:
     row = check_transition(before, after)
-    assert (row.actor(Mode.EMBEDDED), row.actor(Mode.KUBERNETES)) == (embedded, kubernetes)
+    assert (row.embedded, row.kubernetes) == (embedded, kubernetes)
 
 
 def test_an_illegal_transition_says_what_would_be_legal() -> None:

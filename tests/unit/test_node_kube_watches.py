@@ -1,4 +1,4 @@
-"""What the node agent follows: the kubelet, the memory of shared GPUs, the objects of functions and the policy."""
+"""What the node agent follows: the kubelet, and the memory of shared GPUs."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -9,18 +9,14 @@ import pytest
 from node_on_kubernetes import NodeWorld, card, option
 
 from stoker.model.device import DeviceMode
-from stoker.model.function import Function, Sharing
-from stoker.model.policy import Policy
+from stoker.model.function import Sharing
 from stoker_node.devices import GpuProcess, GpuReading
 from stoker_node.kubelet.pod_resources import Allocatable, KubeletAway, PodDevices
-from stoker_node.kubernetes.function_book import FunctionBook, PolicyBook
 from stoker_node.kubernetes.kubelet_watch import KubeletWatch
 from stoker_node.kubernetes.later import Later
 from stoker_node.kubernetes.memory_guard import MemoryGuard
 from stoker_node.kubernetes.memory_watch import Excess, MemoryWatch, Resident, offenders_of
-from stoker_node.kubernetes.objects import Document
 from stoker_node.kubernetes.process_owner import pod_of
-from stoker_runtime.kube.objects import ObjectMeta
 
 pytestmark = pytest.mark.unit
 
@@ -251,40 +247,3 @@ async def test_an_offender_is_accused_only_where_the_policy_enforces(enforced: b
     assert 'stoker_replica_memory_exceeded_total{function="f",namespace="ns"} 1.0' in text
     assert guard.used_mib == {"GPU-a": 20000}
     await world.close()
-
-
-def document(name: str = "f", *, version: str = "1", uid: str = "u", spec: Any = None) -> Document:
-    good = {"container": {"image": "localhost/f:1"}, "gpu": {"memory": "1Gi"}, "slo": {"latency": "250ms"}}
-    meta = ObjectMeta(name=name, namespace="ns", uid=uid, resource_version=version, generation=1)
-    return Document(metadata=meta, spec=good if spec is None else spec)
-
-
-def test_functions_are_decoded_and_the_last_good_one_is_kept() -> None:
-    told: list[dict[str, Function]] = []
-    book = FunctionBook(told.append)
-    book.set([document(), document("broken", spec={"container": 7})])
-    assert list(book.functions) == ["ns/f"]
-    assert book.uids == {"ns/f": "u", "ns/broken": "u"}
-    book.set([document(), document("broken", spec={"container": 7})])
-    assert len(told) == 1
-    book.set([document(version="2", spec={"from": "the future"})])
-    assert (len(told), book.functions["ns/f"].uid) == (1, "u")
-    book.set([document(version="3", uid="other", spec={"from": "the future"})])
-    assert book.functions == {}
-    book.set([])
-    assert book.uids == {}
-
-
-def test_a_policy_that_cannot_be_read_leaves_the_last_one_and_one_that_is_gone_the_default() -> None:
-    told: list[Policy] = []
-    book = PolicyBook(told.append)
-
-    def policy(spec: Any) -> Document:
-        return Document(metadata=ObjectMeta(name="default"), spec=spec)
-
-    book.set([policy({"queueing": "fcfs"})])
-    assert book.policy.queueing == "fcfs"
-    book.set([policy({"queueing": "magic"})])
-    assert book.policy.queueing == "fcfs"
-    book.set([])
-    assert [one.queueing for one in told] == ["fcfs", "least-slack"]

@@ -15,10 +15,10 @@ from stoker.wire.function_node import AgentStatus, FunctionNodeStatus, NodeCondi
 from stoker_node.kubernetes.ledger import Ledger, device_statuses, residents, status_of
 from stoker_node.kubernetes.node_lease import NodeLease
 from stoker_node.kubernetes.node_lock import NodeLock
-from stoker_node.kubernetes.objects import Document
 from stoker_runtime.kube.backoff import Backoff
 from stoker_runtime.kube.errors import NotFound, Unreachable
-from stoker_runtime.kube.objects import ObjectMeta
+from stoker_runtime.kube.objects import SmallMeta
+from stoker_runtime.own_kinds import FunctionNode
 
 pytestmark = pytest.mark.unit
 
@@ -32,12 +32,12 @@ class FakeApi:
         self.tries = 0
         self.uid = "first"
 
-    async def apply(self, resource: Any, name: str, body: Any, namespace: str = "", **how: Any) -> Document:
+    async def apply(self, resource: Any, name: str, body: Any, namespace: str = "", **how: Any) -> FunctionNode:
         self.tries += 1
         if self.error is not None:
             raise self.error
         self.applied.append((f"{resource.plural} {namespace}/{name}", body, how))
-        return Document(metadata=ObjectMeta(name=name, uid=self.uid, generation=1))
+        return FunctionNode(metadata=SmallMeta(name=name, uid=self.uid, generation=1))
 
 
 def status(**changes: Any) -> FunctionNodeStatus:

@@ -12,14 +12,24 @@ from stoker.model.replica import ReplicaSpec, ReplicaState
 from stoker.reasons import Reason
 from stoker.testing.builders import make_function
 from stoker.wire.cluster import PodReplica, ReplicaReport
-from stoker_operator import pod_lives
+from stoker_operator import pod_births, pod_lives
 from stoker_operator.agent_board import Heard
 from stoker_operator.agent_calls import Drained
 from stoker_operator.kinds import Pod
-from stoker_operator.pod_lives import NotMade, PodLives
+from stoker_operator.leader_client import NotLeading
+from stoker_operator.not_made import NotMade
+from stoker_operator.pod_lives import PodLives
 from stoker_operator.pod_view import ReplicaPod
-from stoker_runtime.kube.errors import AlreadyExists, Conflict, Forbidden, KubeError, NotFound, Unreachable
-from stoker_runtime.kube.objects import ObjectMeta, OwnerReference, Seen
+from stoker_runtime.kube.errors import (
+    AlreadyExists,
+    Conflict,
+    Forbidden,
+    KubeError,
+    NotFound,
+    ServerFailed,
+    Unreachable,
+)
+from stoker_runtime.kube.objects import ObjectMeta, OwnerReference, Resource, Seen
 from stoker_runtime.metrics import PrometheusSink
 
 pytestmark = pytest.mark.unit
@@ -50,11 +60,11 @@ class Api:
         self.pods[name] = made
         return made
 
-    async def get(self, _: object, name: str, namespace: str = "") -> Pod:
+    async def get(self, resource: Resource[Any], name: str, namespace: str = "") -> Any:
         self._raise("get")
         if name not in self.pods:
             raise NotFound("get", 404, "NotFound", "it is gone")
-        return msgspec.convert(self.pods[name], Pod)
+        return msgspec.convert(self.pods[name], resource.type)
 
     async def delete(
         self, _: object, name: str, namespace: str = "", *, seen: Seen | None = None, grace_s: int | None = None
@@ -67,21 +77,22 @@ class Api:
 class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pod_lives, "ASK_AGAIN_S", 0.0)
+        monkeypatch.setattr(pod_lives, "NOT_YET_S", 0.0)
+        monkeypatch.setattr(pod_births, "LOST_ANSWER_S", 0.0)
         self.api = Api()
         self.shown: dict[str, ReplicaPod] = {}
         self.drains = [Drained.YES]
         self.asked: list[str] = []
-        self.leads = True
+        self.now_us = 1
         self.refuse: NotMade | None = None
         self.spoiled = False
         self.lives = PodLives(
-            kube=self.api,  # type: ignore[arg-type]
+            kube=self.api,
             body_of=self.body_of,
             check=self.check,
             ask_to_drain=self.drain,
             pods=lambda: self.shown,
-            may_write=lambda: self.leads,
-            clock_us=lambda: 1,
+            clock_us=lambda: self.now_us,
             metrics=PrometheusSink(),
             changed=lambda: None,
         )
@@ -190,6 +201,65 @@ async def test_a_pod_that_a_webhook_spoiled_does_not_live(world: World) -> None:
     assert [failure.reason for failure in world.lives.failures] == [Reason.POD_REFUSED]
 
 
+async def test_a_pod_that_would_be_spoiled_again_is_not_made_again(world: World) -> None:
+    world.spoiled = True
+    world.lives.act(world.start())
+    await world.settle()
+    world.api.calls.clear()
+    world.lives.act(world.start())
+    await world.settle()
+    assert world.api.calls == []
+    assert [failure.reason for failure in world.lives.failures] == [Reason.POD_REFUSED] * 2
+    # Until somebody changes what is allowed, or for ten minutes.
+    world.lives.forgive()
+    world.lives.act(world.start())
+    await world.settle()
+    assert world.api.calls == ["create", "delete grace=0 version="]
+    world.now_us += pod_births.SPOILED_US
+    world.spoiled = False
+    world.lives.act(world.start())
+    await world.settle()
+    assert world.api.calls[2:] == ["create"]
+
+
+async def test_a_pod_that_a_dead_leader_did_not_look_at_is_looked_at(world: World) -> None:
+    view = world.show(node="", heard=False)
+    world.spoiled = True
+    world.lives.recheck(FUNCTION, view)
+    await world.settle()
+    assert world.api.calls == ["get", "delete grace=0 version="]
+
+
+async def test_an_api_server_that_fails_is_a_reason_and_not_asked_in_a_tight_loop(world: World) -> None:
+    world.api.fail["create"] = ServerFailed("create", 500, "InternalError", "failed calling webhook")
+    world.lives.act(world.start())
+    await world.settle()
+    assert [failure.reason for failure in world.lives.failures] == [Reason.CONTROL_PLANE_UNAVAILABLE]
+
+
+async def test_a_name_that_is_about_to_be_free_is_waited_for(world: World) -> None:
+    world.show()
+    world.shown = {}
+    name = ID.partition("/")[2]
+    for meta in (
+        {"deletionTimestamp": "2026-01-01T00:00:00Z"},
+        # Of a function of the same name that was deleted.
+        {"ownerReferences": [{"kind": "GpuFunction", "name": FUNCTION.name, "uid": "older", "controller": True}]},
+    ):
+        world.api.pods[name]["metadata"] = {"name": name, "uid": "u1", "resourceVersion": "7"} | meta
+        world.lives.act(world.start())
+        await world.settle()
+        assert world.lives.failures == []
+        assert world.lives.making() == ()
+
+
+async def test_a_pod_whose_agent_has_not_told_of_it_is_drained_all_the_same(world: World) -> None:
+    world.show(heard=False)
+    world.lives.act(Drain(replica_id=ID, reason=Reason.IDLE))
+    await world.settle()
+    assert world.asked == ["n u1"]
+
+
 async def test_what_the_administrator_does_not_allow_is_told(world: World) -> None:
     world.refuse = NotMade(Reason.POD_REFUSED, "no such account")
     world.lives.act(world.start())
@@ -199,13 +269,16 @@ async def test_what_the_administrator_does_not_allow_is_told(world: World) -> No
 
 
 async def test_nothing_is_written_by_one_that_does_not_lead(world: World) -> None:
-    world.leads = False
+    world.api.fail["create"] = NotLeading("another one may lead")
     world.lives.act(world.start())
+    await world.settle()
+    assert world.lives.failures == []
+    assert world.lives.making() == ()
     world.show()
+    world.api.fail["delete"] = NotLeading("another one may lead")
     world.lives.act(Drain(replica_id=ID, reason=Reason.IDLE))
     await world.settle()
-    assert [call for call in world.api.calls if call != "get"] == []
-    assert world.lives.failures == []
+    assert len(world.api.pods) == 1
 
 
 async def test_a_drain_is_acknowledged_before_the_pod_is_deleted(world: World) -> None:

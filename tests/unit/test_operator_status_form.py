@@ -6,7 +6,6 @@ from stoker.model.function import Variant
 from stoker.model.replica import ReplicaState
 from stoker.model.status import Condition, FunctionStatus, Placement, ReplicaCounts
 from stoker.reasons import Reason
-from stoker.testing.builders import make_function
 from stoker_operator.status_form import Extra, is_flip, status_of
 
 pytestmark = pytest.mark.unit
@@ -37,7 +36,6 @@ def form(
 ) -> dict[str, object]:
     return status_of(
         generation=3,
-        function=make_function(),
         status=status,
         extra=Extra(**extra),  # type: ignore[arg-type]
         before=before or [],
@@ -82,7 +80,7 @@ def test_only_a_change_of_status_or_reason_is_a_flip() -> None:
 
 
 def test_a_function_that_cannot_be_read_is_stalled_and_says_why() -> None:
-    said = status_of(generation=1, function=None, status=None, extra=Extra(invalid="spec.x: wrong"), before=[], now=NOW)
+    said = status_of(generation=1, status=None, extra=Extra(invalid="spec.x: wrong"), before=[], now=NOW)
     found = stalled(said)
     assert (found["status"], found["reason"], found["message"]) == ("True", "InvalidSpec", "spec.x: wrong")
 

@@ -161,6 +161,7 @@ ENDED: list[tuple[str, dict[str, Any], Reason]] = [
     ("the node shut down", {"failed_reason": "Terminated"}, Reason.NODE_LOST),
     ("the node is lost", {"failed_reason": "NodeLost"}, Reason.NODE_LOST),
     ("its process ended", {"main": ContainerFacts(exit_code=1, message="no such model")}, Reason.START_FAILED),
+    ("its memory was not enough", {"main": ContainerFacts(exit_code=137, out_of_memory=True)}, Reason.MEMORY_EXCEEDED),
     ("it ended well, which a server never does", {"phase": "Succeeded"}, Reason.START_FAILED),
     ("for a reason that is new", {"failed_reason": "SomethingNew"}, Reason.START_FAILED),
 ]

@@ -65,6 +65,9 @@ def _offers(draft: Draft, want: Want, need: Need, tenant: str | None) -> Iterato
         if holder is None:
             continue
         seen.add(pair)
+        for replica in holder.homeless:
+            if _is_in_the_way(draft, replica, need):
+                yield Candidate(replica_id=replica.spec.id, rank=0, cost=value, reason=Reason.WAITING_FOR_NODE)
         idle = [r for r in holder.idle if _is_in_the_way(draft, r, need)][: holder.idle_spare]
         for replica in idle:
             yield Candidate(replica_id=replica.spec.id, rank=0, cost=value, reason=Reason.GIVES_WAY)
@@ -136,8 +139,9 @@ def _givers(draft: Draft) -> Givers:
         if holder is None:
             continue
         entries = givers.entered[pair] = []
-        if holder.idle_spare:
-            for number in _classes(draft, holder.idle):
+        giving = (*holder.homeless, *(holder.idle if holder.idle_spare else ()))
+        if giving:
+            for number in _classes(draft, giving):
                 insort(givers.idle.setdefault(number, []), (holder.value, pair))
                 entries.append((givers.idle, number, holder.value))
         for number in _classes(draft, holder.warm):
@@ -167,8 +171,10 @@ def _holder(draft: Draft, pair: Pair) -> Holder | None:
 
 def _look_at(draft: Draft, pair: Pair, function: Function) -> Holder | None:
     live = draft.fleet.live(pair)
+    stale = [r for r in live if _is_stale_start(draft, r, pair)]
+    homeless = [r for r in stale if scaling.is_homeless(r)]
     bound = len(live) - draft.least(function, pair)
-    if bound <= 0:
+    if bound <= 0 and not homeless:
         return None
     load = draft.load(pair)
     warm = draft.fleet.warm(pair)
@@ -176,15 +182,17 @@ def _look_at(draft: Draft, pair: Pair, function: Function) -> Holder | None:
     idle = scaling.longest_idle_first(live) if draft.queued(pair) == 0 else []
     if not load:
         # A start that nobody waits for any more must not hold a device until startupTimeout.
-        stale = [r for r in live if _is_stale_start(draft, r, pair)]
-        idle += stale
-        spare += len(stale)
+        settling = [r for r in stale if r not in homeless]
+        idle += settling
+        spare += len(settling)
+    turning = [r for r in warm if r.ready_us is not None] if bound > 0 else []
     return Holder(
         function=function,
         idle=tuple(idle),
         idle_spare=max(0, min(bound, spare)),
+        homeless=tuple(homeless),
         value=_value(draft, pair),
-        warm=tuple(sorted((r for r in warm if r.ready_us is not None), key=lambda r: (r.ready_us or 0, r.spec.id))),
+        warm=tuple(sorted(turning, key=lambda r: (r.ready_us or 0, r.spec.id))),
         warm_spare=bound,
         greed=draft.usage(pair).value_us / max(1, function.spec.fair_share),
     )

@@ -167,7 +167,8 @@ def _stalled(draft: Draft, function: Function, wanted: Function, pair: Pair) -> 
 
 def _is_refused(draft: Draft, pair: Pair, back_off: BackOff) -> bool:
     """Whether its last replica could not even be made, for a reason that stands, and none was made since."""
-    made_since = any(r.started_us >= back_off.at_us for r in draft.fleet.live(pair))
+    # The API tells when a pod was made to the second only.
+    made_since = any(r.started_us > back_off.at_us - 1_000_000 for r in draft.fleet.live(pair))
     return back_off.reason in _NEEDS_SOMEBODY and not made_since
 
 

@@ -18,6 +18,8 @@ class Holder(Struct, frozen=True):
     """Idle replicas, the longest idle first."""
     idle_spare: int
     """How many of them its own demand and minReplicas can spare."""
+    homeless: tuple[ReplicaStatus, ...]
+    """Those that no node has taken for too long: they hold what they cannot use, so nothing protects them."""
     value: float
     warm: tuple[ReplicaStatus, ...]
     """Warm replicas, the longest warm first, where its minReplicas can spare any."""
@@ -33,7 +35,7 @@ class Givers(Struct):
     """The pairs that could give something, by the class of the device that it is on. One for a whole plan."""
 
     idle: dict[int, Ranked] = {}
-    """With idle replicas, the least valuable first."""
+    """With idle or homeless replicas, the least valuable first."""
     busy: dict[int, Ranked] = {}
     """With warm replicas, the greediest first (its number is negative)."""
     first_ready_us: dict[int, int] = {}

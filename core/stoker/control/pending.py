@@ -24,6 +24,8 @@ class ContainerFacts(Struct, frozen=True, kw_only=True):
     running: bool = False
     exit_code: int | None = None
     """`state.terminated.exitCode`."""
+    out_of_memory: bool = False
+    """`state.terminated.reason` is OOMKilled."""
     restarts: int = 0
 
 
@@ -126,13 +128,15 @@ def failure_of(facts: PodFacts) -> Reason | None:
         return Reason.NODE_LOST
     if facts.failed_reason.startswith(_REFUSED_BY_KUBELET):
         return Reason.ADMISSION_ERROR
-    return Reason.START_FAILED
+    return Reason.MEMORY_EXCEEDED if facts.main.out_of_memory else Reason.START_FAILED
 
 
 def _failed_sentence(facts: PodFacts) -> str:
     said = facts.failed_message or facts.main.message or facts.init.message
     if facts.failed_reason:
         return f"its pod ended with {facts.failed_reason}" + (f": {said}" if said else "")
+    if facts.main.out_of_memory:
+        return "its container was killed because it needed more memory than container.resources.memory gives it"
     code = facts.main.exit_code if facts.main.exit_code is not None else facts.init.exit_code
     ended = "its pod ended" if code is None else f"its container ended with exit code {code}"
     return ended + (f": {said}" if said else "")
@@ -183,6 +187,8 @@ def _in_container(facts: PodFacts) -> Said:
         return Reason.WAITING_FOR_DEVICE, "the agent has not granted it its device yet"
     if facts.init.exit_code:
         return Reason.START_FAILED, f"its waiting container ended with exit code {facts.init.exit_code}"
+    if facts.main.out_of_memory:
+        return Reason.MEMORY_EXCEEDED, _failed_sentence(facts)
     if facts.main.exit_code is not None:
         again = f", {facts.main.restarts} times so far" if facts.main.restarts > 1 else ""
         reason = Reason.CRASH_LOOP if facts.main.restarts else Reason.START_FAILED

@@ -212,7 +212,12 @@ def _free_devices(draft: Draft, want: Want) -> bool:
     if eviction is None:
         return False
     for victim in eviction.victims:
-        draft.drain(draft.fleet.by_id[victim.replica_id], victim.reason, pair[0])
+        replica = draft.fleet.by_id[victim.replica_id]
+        if victim.reason is Reason.WAITING_FOR_NODE:
+            since = format_duration(draft.now_us - replica.started_us)
+            draft.kill(replica, victim.reason, f"no node took its pod within {since}: {replica.waiting_detail}")
+            continue
+        draft.drain(replica, victim.reason, pair[0])
         if victim.rank == 0:
             draft.clocks[pair[1]] = max(draft.clocks.get(pair[1], 0.0), victim.cost)
     draft.claim(pair, eviction.need, eviction.devices)

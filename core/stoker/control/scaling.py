@@ -12,6 +12,7 @@ from msgspec import Struct
 from stoker.model.function import Function, Variant
 from stoker.model.replica import ReplicaState, ReplicaStatus
 from stoker.policies.prewarm.interface import NOTHING, Forecast
+from stoker.reasons import Reason
 
 
 class Size(Struct, frozen=True, kw_only=True):
@@ -63,12 +64,20 @@ def keep_until_us(
 ) -> int | None:
     """When an idle replica has been kept alive long enough; None while it is not idle.
 
-    One that was never used stays for at least `least_us`: whoever woke it must get the chance to come back.
+    One that was never used stays for at least `least_us`: whoever woke it must get the chance to come back. So does one
+    that no node takes: it starts nothing that could be in use.
     """
+    if is_homeless(replica):
+        return replica.started_us + max(keep_alive_us(function, forecast), least_us)
     if not is_idle(replica) or replica.idle_since_us is None:
         return None
     ttl_us = keep_alive_us(function, forecast)
     return replica.idle_since_us + (ttl_us if replica.served else max(ttl_us, least_us))
+
+
+def is_homeless(replica: ReplicaStatus) -> bool:
+    """Whether no node has taken its pod."""
+    return replica.state is ReplicaState.STARTING and replica.waiting is Reason.WAITING_FOR_NODE
 
 
 def longest_idle_first(replicas: Iterable[ReplicaStatus]) -> list[ReplicaStatus]:

@@ -125,7 +125,8 @@ def _drain_idle(
     left = [r for r in replicas if r not in over]
     spare = max(0, len(left) - keep)
     forecast = draft.forecast((function.key, replicas[0].spec.variant)) if replicas else NOTHING
-    for replica in scaling.longest_idle_first(left):
+    homeless = [r for r in left if scaling.is_homeless(r)]
+    for replica in [*homeless, *scaling.longest_idle_first(left)]:
         until_us = scaling.keep_until_us(replica, function, draft.params.wake_us, forecast)
         if until_us is None or len(left) <= size.least:
             continue

@@ -1,7 +1,7 @@
-"""Whether a function could ever run on the devices of an installation, were they all empty."""
+"""Which functions and variants could ever run on the devices of an installation, were they all empty."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from stoker.model.device import Device, DeviceKind, DeviceMode
 from stoker.model.function import Function, Sharing, Variant
@@ -12,8 +12,45 @@ def fits_any(function: Function, devices: Sequence[Device]) -> str | None:
 
     A CPU variant beside a GPU one is not judged: the function is served without it.
     """
-    if function.primary is Variant.CPU:
-        return _fits_cores(function, devices)
+    return misfit_of(function, function.primary, devices)
+
+
+def misfit(function: Function, devices: Sequence[Device]) -> str | None:
+    """Why no replica of any variant can ever be placed, in one sentence; None where one can."""
+    reasons = [misfit_of(function, variant, devices) for variant in function.variants]
+    # The primary's reason: it is what the user asked for.
+    return reasons[0] if None not in reasons else None
+
+
+def unplaceable(functions: Iterable[Function], devices: Sequence[Device]) -> dict[str, dict[Variant, str]]:
+    """By function key: its variants that can never be placed, and why."""
+    judged: dict[tuple[object, ...], str | None] = {}
+    found: dict[str, dict[Variant, str]] = {}
+    for function in functions:
+        for variant in function.variants:
+            # Of thousands of functions few differ in what they ask for.
+            asked = _asked(function, variant)
+            if asked not in judged:
+                judged[asked] = misfit_of(function, variant, devices)
+            if (why := judged[asked]) is not None:
+                found.setdefault(function.key, {})[variant] = why
+    return found
+
+
+def misfit_of(function: Function, variant: Variant, devices: Sequence[Device]) -> str | None:
+    """Why no replica of that variant can ever be placed, in one sentence; None where one can."""
+    return _fits_cores(function, devices) if variant is Variant.CPU else _fits_gpus(function, devices)
+
+
+def _asked(function: Function, variant: Variant) -> tuple[object, ...]:
+    """All that decides where it fits."""
+    if variant is Variant.GPU:
+        return (variant, function.spec.gpu)
+    container = function.container_of(variant)
+    return (variant, container.cpu_millis, container.memory_mib)
+
+
+def _fits_gpus(function: Function, devices: Sequence[Device]) -> str | None:
     for option in function.spec.gpu:
         # All devices of a replica are in one node.
         by_node = Counter(device.node for device in devices if device.satisfies(option))

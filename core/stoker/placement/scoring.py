@@ -13,7 +13,6 @@ from msgspec import Struct
 from stoker.placement.filtering import Fit
 from stoker.placement.view import NodeView, Pace, Wanted
 
-BEST = 10
 _TIME_POINTS = 8
 _FIRST_OCTAVE_US = 250_000
 """Lateness up to this costs nothing; each doubling of it costs one point."""

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from msgspec import Struct
 
+from stoker_runtime.background import Background
 from stoker_runtime.kube.client import KubeClient
 from stoker_runtime.kube.clock import micro_time, monotonic_us
 from stoker_runtime.kube.errors import AlreadyExists, Conflict, KubeError, NotFound
@@ -88,15 +89,14 @@ class Elector:
         self._on_lost = on_lost
         self._rng = rng or Random()  # noqa: S311  jitter, no secret
         self._clock_us = clock_us
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background(f"lease {namespace}/{name}")
         self._seen: Lease | None = None
         self._seen_us = 0
         self._renewed_us: int | None = None
         self._problem = ""
 
     def start(self) -> None:
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name=f"lease {self._namespace}/{self._name}")
+        self._task.start(self._run)
 
     def is_leader(self) -> bool:
         """False by this process's own clock before another could take over, whatever hangs."""
@@ -121,12 +121,9 @@ class Elector:
 
     async def stop(self) -> None:
         """Stop leading and give the Lease back, so that another need not wait. End all that acts before."""
-        task, self._task = self._task, None
         led = self._renewed_us is not None and not self.lost.is_set()
         self._renewed_us = None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await self._task.stop()
         if led:
             await self._release()
 

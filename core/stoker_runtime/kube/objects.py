@@ -20,11 +20,8 @@ class OwnerReference(Struct, frozen=True, rename="camel", gc=False):
     controller: bool = False
 
 
-class ObjectMeta(Struct, frozen=True, rename="camel", gc=False):
-    """Metadata in full, as far as Stoker uses it. A kind with many objects may declare a smaller one.
-
-    Labels and the like are None where the object has none, because an empty dict per object costs memory.
-    """
+class SmallMeta(Struct, frozen=True, rename="camel", gc=False):
+    """Metadata without what users write at any length: for kinds of which many are kept."""
 
     name: str
     namespace: str = ""
@@ -33,9 +30,31 @@ class ObjectMeta(Struct, frozen=True, rename="camel", gc=False):
     generation: int = 0
     creation_timestamp: str = ""
     deletion_timestamp: str | None = None
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+
+class ObjectMeta(SmallMeta, frozen=True, rename="camel", gc=False):
+    """Metadata in full, as far as Stoker uses it.
+
+    Labels and the like are None where the object has none, because an empty dict per object costs memory.
+    """
+
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
     owner_references: tuple[OwnerReference, ...] | None = None
+
+
+class Condition(Struct, frozen=True, rename="camel", gc=False):
+    """One entry of `status.conditions`."""
+
+    type: str = ""
+    status: str = "Unknown"
+    reason: str = ""
+    message: str = ""
 
 
 class Metadata(Protocol):

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 import structlog
 from msgspec import Struct
 
+from stoker_runtime.background import Background
 from stoker_runtime.kube.backoff import Backoff
 from stoker_runtime.kube.client import PAGE, KubeClient
 from stoker_runtime.kube.decoding import Broken
@@ -49,10 +50,6 @@ class CacheStats(Struct, frozen=True, kw_only=True):
     synced: bool
     lag_us: int
     """Since when no stream is open: how old the view may be. 0 while one is."""
-    event_age_us: int | None
-    """Since the last change of an object; None before the first."""
-    contact_age_us: int | None
-    """Since anything came: a page, an event, a bookmark."""
     lists: int
     reconnects: int
     unfit: int
@@ -93,12 +90,10 @@ class Cache(Generic[T]):
         self._tuning = tuning or WatchTuning()
         self._store: ObjectStore[T] = ObjectStore()
         self._what = f"watch {resource.path(namespace)}"
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background(self._what)
         self._version = ""
         self._streaming = False
         self._lost_s = clock_s()
-        self._event_s: float | None = None
-        self._contact_s: float | None = None
         self._stream_events = 0
         self._lists = 0
         self._reconnects = 0
@@ -108,16 +103,12 @@ class Cache(Generic[T]):
 
     def start(self) -> None:
         """Begin to list and watch, on the running loop."""
-        if self._task is None:
-            self._lost_s = self._clock_s()
-            self._task = asyncio.create_task(self._run(), name=self._what)
+        self._lost_s = self._clock_s()
+        self._task.start(self._run)
 
     async def stop(self) -> None:
         """End the watch. What was known stays readable."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await self._task.stop()
 
     def get(self, namespace: str, name: str) -> T | None:
         """`namespace` is empty for a kind without namespaces."""
@@ -162,13 +153,10 @@ class Cache(Generic[T]):
         return None
 
     def stats(self) -> CacheStats:
-        now_s = self._clock_s()
         return CacheStats(
             objects=len(self._store),
             synced=self.synced.is_set(),
-            lag_us=0 if self._streaming else _us(now_s - self._lost_s),
-            event_age_us=None if self._event_s is None else _us(now_s - self._event_s),
-            contact_age_us=None if self._contact_s is None else _us(now_s - self._contact_s),
+            lag_us=0 if self._streaming else _us(self._clock_s() - self._lost_s),
             lists=self._lists,
             reconnects=self._reconnects,
             unfit=self._unfit,
@@ -239,17 +227,14 @@ class Cache(Generic[T]):
             field_selector=self._fields,
             limit=self._tuning.page,
         ):
-            self._contact()
             for item in page.items:
                 missing.discard((item.metadata.namespace, item.metadata.name))
-                if self._store.put(item):
-                    self._event_s = self._contact_s
+                self._store.put(item)
             for broken in page.broken:
                 missing.discard(self._count_unfit(broken))
             version = page.resource_version
         for namespace, name in missing:
             self._store.remove(namespace, name)
-            self._event_s = self._clock_s()
         if not version:
             raise BadStream("a list without a resourceVersion")
         self._version = version
@@ -278,11 +263,9 @@ class Cache(Generic[T]):
             timeout_s=seconds + 30.0,  # the server ends it; this is for one that does not
         ) as pieces:
             self._streaming = True
-            self._contact()
             self._kind_missing = False
             self._problem = ""
             async for piece in pieces:
-                self._contact()
                 for line in lines.feed(piece):
                     self._take(read_event(line, self.resource.type, self._what))
 
@@ -291,7 +274,6 @@ class Cache(Generic[T]):
         self._version = event.version
         if isinstance(event, Bookmark):
             return
-        self._event_s = self._contact_s
         if isinstance(event, Unfit):
             namespace, name = self._count_unfit(event.broken)
             if event.gone:
@@ -305,9 +287,6 @@ class Cache(Generic[T]):
     def _count_unfit(self, broken: Broken) -> Key:
         self._unfit += 1
         return broken.namespace, broken.name
-
-    def _contact(self) -> None:
-        self._contact_s = self._clock_s()
 
 
 def _version_refused(error: KubeError) -> bool:

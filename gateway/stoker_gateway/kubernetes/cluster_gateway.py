@@ -24,10 +24,11 @@ from stoker_gateway.kubernetes.demand_frame import demand_frame
 from stoker_gateway.kubernetes.device_book import DeviceBook
 from stoker_gateway.kubernetes.function_book import FunctionBook, why_waiting
 from stoker_gateway.kubernetes.hosts import own_hosts
-from stoker_gateway.kubernetes.objects import FUNCTION_NODES, FUNCTIONS, POLICIES
+from stoker_gateway.kubernetes.objects import FUNCTIONS
 from stoker_gateway.kubernetes.settings import ClusterGatewaySettings
 from stoker_gateway.kubernetes.token_reviews import TokenReviews
 from stoker_gateway.record_ring import RecordRing
+from stoker_runtime.background import Background
 from stoker_runtime.cluster_settings import ClusterSettings
 from stoker_runtime.identity import Identity
 from stoker_runtime.internal import Internal
@@ -35,6 +36,7 @@ from stoker_runtime.kube.client import KubeClient
 from stoker_runtime.kube.watch import Cache
 from stoker_runtime.kube_metrics import KubeMetrics
 from stoker_runtime.metrics import PrometheusSink
+from stoker_runtime.own_kinds import FUNCTION_NODES, POLICIES
 from stoker_runtime.peers import Peer, Peers
 from stoker_runtime.settings import ProcessSettings
 
@@ -85,7 +87,7 @@ class ClusterGateway:
         self._functions: dict[str, Function] = {}
         self._deleted: set[str] = set()
         self._applying: asyncio.TimerHandle | None = None
-        self._sweeper: asyncio.Task[None] | None = None
+        self._sweeper = Background("sweep")
         self.sink = PrometheusSink(max_series=settings.process.max_series)
         self.records = RecordRing(settings.cluster.records_kept)
         self.reviews = TokenReviews(asking(kube), time.time, self.sink)
@@ -151,7 +153,7 @@ class ClusterGateway:
         self.gateway.set_agents(self._addresses(self.agents.current))
         self._changed()
         await self.control.start(self._host, cluster.control_port, self.identity.server_context({COMPONENT_OPERATOR}))
-        self._sweeper = asyncio.create_task(self._sweep_forever(), name="sweep")
+        self._sweeper.start(self._sweep_forever)
         return True
 
     async def drain(self) -> bool:
@@ -170,9 +172,9 @@ class ClusterGateway:
         if self._serving:
             self._serving = False
             await self.gateway.stop(drain_s=0)
-        for timer in (self._applying, self._sweeper):
-            if timer is not None:
-                timer.cancel()
+        if self._applying is not None:
+            self._applying.cancel()
+        await self._sweeper.stop()
         await self.control.stop()
         await self.reviews.stop()
         await asyncio.gather(self.agents.stop(), self.gateways.stop(), *(cache.stop() for cache in self._caches))

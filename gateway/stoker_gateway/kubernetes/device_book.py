@@ -1,8 +1,7 @@
 """Which functions and variants no node of the cluster could ever hold, were they all empty.
 
-Judged by the ledgers (FunctionNodes). Of thousands of nodes few differ in what they are made of, and of thousands of
-functions few in what they ask for: one of each is looked at. While no ledger is known nothing is judged. Knows no
-connection.
+Judged by the ledgers (FunctionNodes). Of thousands of nodes few differ in what they are made of: one of each kind is
+looked at. While no ledger is known nothing is judged. Knows no connection.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,15 +11,14 @@ from msgspec.structs import replace
 
 from stoker.errors import InvalidObject
 from stoker.model.device import Device, DeviceKind
-from stoker.model.fitting import fits_any
+from stoker.model.fitting import unplaceable
 from stoker.model.function import Function, Variant
 from stoker.wire.function_node import decode_status, devices_of
-from stoker_gateway.kubernetes.objects import FunctionNode
+from stoker_runtime.own_kinds import FunctionNode
 
 log = structlog.get_logger(__name__)
 
 _Shape = tuple[Device, ...]
-_Asked = tuple[object, ...]
 
 
 class DeviceBook:
@@ -61,16 +59,11 @@ class DeviceBook:
         if not self._count:
             return {}
         devices = [replace(device, node=str(number)) for number, shape in enumerate(self._count) for device in shape]
-        judged: dict[_Asked, str] = {}
-        found: dict[str, dict[Variant, str]] = {}
-        for function in functions:
-            for variant in function.variants:
-                asked = _asked(function, variant)
-                why = judged.get(asked)
-                if why is None:
-                    why = judged[asked] = _misfit(function, variant, devices) or ""
-                if why:
-                    found.setdefault(function.key, {})[variant] = why
+        found = unplaceable(functions, devices)
+        if not any(device.kind is DeviceKind.GPU for device in devices):
+            for why in found.values():
+                if Variant.GPU in why:
+                    why[Variant.GPU] = "needs a GPU, and no node of this cluster has one that Stoker may use"
         return found
 
 
@@ -85,20 +78,3 @@ def _shape(node: FunctionNode) -> _Shape | None:
             key=repr,
         )
     )
-
-
-def _asked(function: Function, variant: Variant) -> _Asked:
-    if variant is Variant.GPU:
-        return (variant, function.spec.gpu)
-    container = function.container_of(variant)
-    return (variant, container.cpu_millis, container.memory_mib)
-
-
-def _misfit(function: Function, variant: Variant, devices: list[Device]) -> str | None:
-    if variant is not function.primary:
-        # fits_any judges the primary variant: without its GPU form the CPU one is.
-        function = replace(function, spec=replace(function.spec, gpu=()))
-    why = fits_any(function, devices)
-    if why is not None and variant is Variant.GPU and not any(device.kind is DeviceKind.GPU for device in devices):
-        return "needs a GPU, and no node of this cluster has one that Stoker may use"
-    return why

@@ -11,11 +11,12 @@ import structlog
 
 from stoker.errors import StokerError
 from stoker.wire.cluster import L_ROLE, ROLE_PREFETCH, ROLE_REPLICA
-from stoker_node.kubernetes.objects import FUNCTION_NODES, FUNCTIONS, NODES, PODS, POLICIES, Document, Node, Pod
+from stoker_node.kubernetes.objects import NODES, PODS, Node, Pod
 from stoker_runtime.kube.client import KubeClient
 from stoker_runtime.kube.errors import Forbidden, KubeError, NotFound
 from stoker_runtime.kube.objects import Resource
 from stoker_runtime.kube.watch import Cache
+from stoker_runtime.own_kinds import FUNCTION_NODES, FUNCTIONS, POLICIES, Applied, FunctionNode
 
 log = structlog.get_logger(__name__)
 
@@ -35,9 +36,9 @@ class ClusterView:
         self._node = node
         self.pods: Cache[Pod] = Cache(kube, PODS, label_selector=_POD_LABELS, field_selector=f"spec.nodeName={node}")
         self.nodes: Cache[Node] = Cache(kube, NODES, field_selector=f"metadata.name={node}")
-        self.functions: Cache[Document] = Cache(kube, FUNCTIONS)
-        self.policies: Cache[Document] = Cache(kube, POLICIES)
-        self.function_nodes: Cache[Document] = Cache(kube, FUNCTION_NODES, field_selector=f"metadata.name={node}")
+        self.functions: Cache[Applied] = Cache(kube, FUNCTIONS)
+        self.policies: Cache[Applied] = Cache(kube, POLICIES)
+        self.function_nodes: Cache[FunctionNode] = Cache(kube, FUNCTION_NODES, field_selector=f"metadata.name={node}")
         self._caches: tuple[Cache[Any], ...] = (
             self.pods,
             self.nodes,

@@ -4,7 +4,6 @@ Knows the form of questions and answers, and nothing of how replicas are followe
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from ssl import SSLContext
 
 import msgspec
 from aiohttp import web
@@ -23,6 +22,7 @@ from stoker.wire.cluster import (
     ReplicaFrame,
     ReplicaReport,
 )
+from stoker_runtime.http_listener import HttpListener
 from stoker_runtime.snapshot_feed import SnapshotFeed
 
 _MAX_BODY = 4096
@@ -75,42 +75,24 @@ def _report(profile: ExecProfile) -> ProfileReport:
     )
 
 
-class Control:
+class Control(HttpListener):
     """The listener."""
 
     def __init__(self, told: Told, drain: Drain, *, drain_wait_s: float = DRAIN_WAIT_S) -> None:
         self._drain = drain
         self._drain_wait_s = drain_wait_s
         self._feed = SnapshotFeed(lambda seq: _ENCODER.encode(told.frame(seq)), REPLICAS_MIN_INTERVAL_S, HEARTBEAT_S)
-        self._runner: web.AppRunner | None = None
-        self.port = 0
+        routes = [web.get(REPLICAS_PATH, self._feed.handle), web.post(DRAIN_PATH, self._on_drain)]
+        super().__init__(routes, max_body=_MAX_BODY, streams=True)
 
     def changed(self) -> None:
         """Something about a replica is different now."""
         self._feed.changed()
 
-    async def start(self, host: str, port: int, ssl: SSLContext | None) -> None:
-        """Raises OSError where the address cannot be had. Without `ssl` it is for tests only."""
-        app = web.Application(client_max_size=_MAX_BODY)
-        app.router.add_get(REPLICAS_PATH, self._feed.handle)
-        app.router.add_post(DRAIN_PATH, self._on_drain)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
-        await runner.setup()
-        site = web.TCPSite(runner, host, port, ssl_context=ssl, reuse_address=True)
-        try:
-            await site.start()
-        except OSError:
-            await runner.cleanup()
-            raise
-        self._runner = runner
-        self.port = int(runner.addresses[0][1])
-
     async def stop(self) -> None:
         """End the streams and close. Twice is fine."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            self._feed.close()
-            await runner.cleanup()
+        self._feed.close()
+        await super().stop()
 
     async def _on_drain(self, request: web.Request) -> web.Response:
         try:

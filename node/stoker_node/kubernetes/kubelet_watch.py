@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from stoker_node.kubelet.pod_resources import Allocatable, KubeletAway, PodDevices
+from stoker_runtime.background import Background
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,7 @@ class KubeletWatch:
         self._fast_s = fast_s
         self._slow_s = slow_s
         self._poked = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("kubelet-watch")
         self.problem = "The kubelet was not asked yet."
         """Why there is no fresh answer, in one sentence; empty when there is one."""
 
@@ -60,13 +61,10 @@ class KubeletWatch:
         self._poked.set()
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="kubelet-watch")
+        self._task.start(self._run)
 
     async def stop(self) -> None:
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await self._task.stop()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

@@ -27,10 +27,11 @@ from stoker.wire.function_node import (
     needs_write,
     quantise,
 )
-from stoker_node.kubernetes.objects import FUNCTION_NODES
 from stoker_node.kubernetes.tracked import Tracked
+from stoker_runtime.background import Background
 from stoker_runtime.kube.backoff import Backoff
 from stoker_runtime.kube.errors import KubeError, NotFound
+from stoker_runtime.own_kinds import FUNCTION_NODES
 
 log = structlog.get_logger(__name__)
 
@@ -135,7 +136,7 @@ class Ledger:
         self._news = asyncio.Event()
         self._appeared = asyncio.Event()
         """Another object than before: what failed may go well now."""
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("function-node")
         self._written: FunctionNodeStatus | None = None
         self._written_us: int | None = None
         self._written_uid = ""
@@ -147,13 +148,10 @@ class Ledger:
         """Why the last write failed, in one sentence; empty when it did not."""
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="function-node")
+        self._task.start(self._run)
 
     async def stop(self) -> None:
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await self._task.stop()
 
     def changed(self) -> None:
         """Something that the status tells may be different."""

@@ -12,8 +12,9 @@ from typing import Protocol
 import structlog
 from msgspec import Struct
 
+from stoker_node.daemon_thread import in_daemon_thread
 from stoker_node.devices import GpuProcess, GpuReading, GpuTelemetry
-from stoker_node.kubernetes.daemon_thread import in_daemon_thread
+from stoker_runtime.background import Background
 
 log = structlog.get_logger(__name__)
 
@@ -92,16 +93,13 @@ class MemoryWatch:
         self._slow_s = slow_s
         self._examined: dict[str, tuple[int, float]] = {}
         """Of devices with an excess: what was used when the processes were listed, and when."""
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("memory-watch")
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="memory-watch")
+        self._task.start(self._run)
 
     async def stop(self) -> None:
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await self._task.stop()
 
     async def _run(self) -> None:
         while True:

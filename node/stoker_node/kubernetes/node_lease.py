@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from stoker_node.kubernetes.ledger import MANAGER, Applier
+from stoker_runtime.background import Background
 from stoker_runtime.kube.clock import micro_time
 from stoker_runtime.kube.errors import KubeError
 from stoker_runtime.kube.lease import LEASES
@@ -42,18 +43,15 @@ class NodeLease:
         self._holder = holder
         self._renew_s = renew_s
         self._now = now
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("node-lease")
         self.problem = ""
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="node-lease")
+        self._task.start(self._run)
 
     async def stop(self) -> None:
         """Renew no more. The Lease stays: the next agent of the node takes it over."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await self._task.stop()
 
     async def _run(self) -> None:
         while True:

@@ -1,13 +1,10 @@
-"""The objects of the API server that an agent reads, as structs of the fields in use.
+"""The pods and the Node that an agent reads, as structs of the fields in use. Stoker's own kinds are in stoker_runtime.
 
-Knows no client call: what is asked for, and how, is said in stoker_node.kubernetes.node.
+Knows no client call: what is asked for, and how, is said in stoker_node.kubernetes.cluster_view.
 """
-
-from typing import Any
 
 from msgspec import Struct, field
 
-from stoker.wire.cluster import GROUP, VERSION
 from stoker_runtime.kube.objects import ObjectMeta, Resource
 
 
@@ -42,8 +39,8 @@ class Ended(Struct, frozen=True, rename="camel", gc=False):
     exit_code: int = 0
 
 
-class Running(Struct, frozen=True, rename="camel", gc=False):
-    started_at: str | None = None
+class Running(Struct, frozen=True, gc=False):
+    """That it runs."""
 
 
 class ContainerState(Struct, frozen=True, rename="camel"):
@@ -55,7 +52,6 @@ class ContainerStatus(Struct, frozen=True, rename="camel"):
     name: str
     restart_count: int = 0
     state: ContainerState = ContainerState()
-    last_state: ContainerState = ContainerState()
 
 
 class PodStatus(Struct, frozen=True, rename="camel"):
@@ -86,15 +82,5 @@ class Node(Struct, frozen=True, rename="camel"):
     status: NodeStatus = NodeStatus()
 
 
-class Document(Struct, frozen=True, rename="camel"):
-    """An object of Stoker's own kinds: its spec is read by the decoders of stoker.wire."""
-
-    metadata: ObjectMeta
-    spec: Any = None
-
-
 PODS: Resource[Pod] = Resource("", "v1", "pods", namespaced=True, type=Pod)
 NODES: Resource[Node] = Resource("", "v1", "nodes", namespaced=False, type=Node)
-FUNCTIONS: Resource[Document] = Resource(GROUP, VERSION, "gpufunctions", namespaced=True, type=Document)
-POLICIES: Resource[Document] = Resource(GROUP, VERSION, "gpupolicies", namespaced=False, type=Document)
-FUNCTION_NODES: Resource[Document] = Resource(GROUP, VERSION, "functionnodes", namespaced=False, type=Document)

@@ -14,9 +14,9 @@ from msgspec import Struct
 from stoker import metrics as m
 from stoker.errors import UnknownName
 from stoker.model.device import Device
-from stoker.model.function import Function, Variant
-from stoker.model.policy import Policy
+from stoker.model.function import Variant
 from stoker.wire.function_node import AgentStatus, FunctionNodeStatus, ImageStatus, NodeCondition
+from stoker.wire.policy import NAME as POLICY_NAME
 from stoker_node.agent import Agent
 from stoker_node.config import NodeSettings
 from stoker_node.devices import DeviceWatch, GpuTelemetry
@@ -26,7 +26,6 @@ from stoker_node.kubernetes.control import Control, Told
 from stoker_node.kubernetes.device_view import DeviceView, cpu_of
 from stoker_node.kubernetes.figures import Figures
 from stoker_node.kubernetes.fitness import cards_of
-from stoker_node.kubernetes.function_book import FunctionBook, PolicyBook
 from stoker_node.kubernetes.grants import GrantListener, Grants
 from stoker_node.kubernetes.images import present_images
 from stoker_node.kubernetes.kubelet_watch import Kubelet, KubeletWatch
@@ -38,7 +37,11 @@ from stoker_node.kubernetes.node_lease import NodeLease
 from stoker_node.kubernetes.pod_sync import PodSync
 from stoker_node.kubernetes.process_owner import pod_of
 from stoker_node.kubernetes.settings import KubernetesNodeSettings
+from stoker_runtime.applied_functions import AppliedFunctions
+from stoker_runtime.applied_policy import AppliedPolicy
+from stoker_runtime.background import Background
 from stoker_runtime.kube.clock import micro_time
+from stoker_runtime.stopping import stop_part
 
 log = structlog.get_logger(__name__)
 
@@ -100,12 +103,12 @@ class ServedNode:
         self._images: tuple[ImageStatus, ...] | None = None
         """None: to be made anew."""
         self._parts: list[tuple[str, Callable[[], Awaitable[None]]]] = []
-        self._ticker: asyncio.Task[None] | None = None
+        self._ticker = Background("node-ticker")
         grace_us = round(settings.plugin_grace_s * 1e6)
         self._devices = DeviceView(gpus.devices, cpu_of(node), plugin_grace_us=grace_us)
         self._told_devices = self._devices.devices()
-        self.policies = PolicyBook(self._on_policy)
-        self.functions = FunctionBook(self._on_functions)
+        self.policy = AppliedPolicy()
+        self.functions = AppliedFunctions()
         self.agent = Agent(devices=self._told_devices, clock_us=clock_us, metrics=sink, settings=node_settings)
         self.grants = Grants()
         self.pods = PodSync(
@@ -114,7 +117,7 @@ class ServedNode:
             view=self._devices,
             pods=view.replica_pods,
             function_uids=lambda: self.functions.uids,
-            cross_tenant=lambda namespace: self.policies.policy.rule(namespace).cross_tenant,
+            cross_tenant=lambda namespace: self.policy.current.rule(namespace).cross_tenant,
             clock_us=clock_us,
             quiet_until_us=clock_us() + (round(settings.reservation_ttl_s * 1e6) if followed else 0),
             on_change=self._on_replicas,
@@ -123,7 +126,7 @@ class ServedNode:
         self.memory = MemoryGuard(
             self.pods,
             devices=lambda: self._told_devices,
-            enforced=lambda: not self.policies.policy.waive_memory_enforcement,
+            enforced=lambda: not self.policy.current.waive_memory_enforcement,
             sink=sink,
         )
         told = Told(
@@ -179,19 +182,19 @@ class ServedNode:
         self.ledger.start()
         self._begin("lease", self.lease.stop)
         self.lease.start()
-        self._begin("ticker", self._stop_ticker)
-        self._ticker = asyncio.get_running_loop().create_task(self._tick_forever(), name="node-ticker")
+        self._begin("ticker", self._ticker.stop)
+        self._ticker.start(self._tick_forever)
 
     async def stop(self, drain_s: float) -> None:
         """Take nothing new, finish what was accepted for `drain_s`, end all parts. Never raises."""
         self._draining = True
         self.pods.retire()
         self.control.changed()
-        await self._end("grants", self.grant_listener.stop, _STOP_MARGIN_S)
+        await stop_part("grants", self.grant_listener.stop, _STOP_MARGIN_S)
         # Pods that go and drains that are asked for still count meanwhile.
-        await self._end("agent", lambda: self.agent.stop(drain_s=drain_s), drain_s + _STOP_MARGIN_S)
+        await stop_part("agent", lambda: self.agent.stop(drain_s=drain_s), drain_s + _STOP_MARGIN_S)
         for name, stop in reversed(self._parts):
-            await self._end(name, stop, _STOP_MARGIN_S)
+            await stop_part(name, stop, _STOP_MARGIN_S)
         self._sync_soon.cancel()
         self._functions_soon.cancel()
 
@@ -223,16 +226,6 @@ class ServedNode:
     def _begin(self, name: str, stop: Callable[[], Awaitable[None]]) -> None:
         self._parts.append((name, stop))
 
-    async def _end(self, name: str, stop: Callable[[], Awaitable[None]], within_s: float) -> None:
-        """Stop a part; one that hangs or breaks must not keep the others from stopping."""
-        try:
-            async with asyncio.timeout(within_s):
-                await stop()
-        except TimeoutError:
-            log.warning("stop_timed_out", part=name, within_s=within_s)
-        except Exception:
-            log.exception("stop_failed", part=name)
-
     def _start_gpus(self) -> None:
         if self._gpus.watch is not None:
             watch = self._gpus.watch(self._on_gpus)
@@ -261,22 +254,20 @@ class ServedNode:
         self.ledger.changed()
 
     def _read_functions(self) -> None:
-        self.functions.set(self._view.functions.items())
+        if self.functions.put_all(self._view.functions.items()):
+            self._images = None
+            self.agent.set_functions(self.functions.functions)
+            self.ledger.changed()
         self._sync_soon.ask()
 
-    def _on_functions(self, functions: dict[str, Function]) -> None:
-        self._images = None
-        self.agent.set_functions(functions)
-        self.ledger.changed()
-
     def _read_policy(self) -> None:
-        self.policies.set(self._view.policies.items())
-
-    def _on_policy(self, policy: Policy) -> None:
+        if not self.policy.put(self._view.policies.get("", POLICY_NAME)):
+            return
+        queueing = self.policy.current.queueing
         try:
-            self.agent.set_queueing(policy.queueing)
+            self.agent.set_queueing(queueing)
         except UnknownName as err:
-            log.warning("queueing_unknown", name=policy.queueing, error=str(err))
+            log.warning("queueing_unknown", name=queueing, error=str(err))
         self._sync_soon.ask()
 
     def _on_node(self) -> None:
@@ -369,8 +360,3 @@ class ServedNode:
     def _tick(self) -> None:
         self._sync()
         self._figures.show()
-
-    async def _stop_ticker(self) -> None:
-        if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.wait([self._ticker])

@@ -1,15 +1,10 @@
-"""What can never run here is known before anything waits for it; addresses are told in one sentence."""
-
-import errno
-import socket
+"""Which functions and variants can never run on the devices that there are, whatever else runs."""
 
 import pytest
 
 from stoker.model.device import Device, DeviceKind
+from stoker.model.fitting import misfit, unplaceable
 from stoker.model.function import ContainerSpec, CpuVariant, Function, FunctionSpec, GpuOption, Slo, Variant
-from stoker_cli.addresses import binding, check_free, reachable
-from stoker_cli.console import CommandFailed
-from stoker_cli.placeable import misfit, unplaceable
 
 pytestmark = pytest.mark.unit
 
@@ -56,40 +51,3 @@ def test_a_function_whose_both_forms_are_too_large_is_a_misfit_by_its_primary() 
     reason = misfit(function(gpu_mib=999_999, cpu_millis=64_000), [GPU, CPU])
     assert reason is not None
     assert "999999 MiB" in reason
-
-
-def test_any_address_is_shown_as_one_that_can_be_called() -> None:
-    assert [reachable(host) for host in ("127.0.0.1", "0.0.0.0", "::", "::1")] == [
-        "127.0.0.1",
-        "127.0.0.1",
-        "[::1]",
-        "[::1]",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("error", "sentence"),
-    [
-        (
-            OSError(errno.EADDRINUSE, "long text of asyncio"),
-            "Port 80 of h is taken by another program; choose another by",
-        ),
-        (
-            OSError(errno.EADDRNOTAVAIL, "long text of asyncio"),
-            "cannot assign requested address; choose another by --host",
-        ),
-        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "port 80: name or service not known; choose"),
-    ],
-)
-def test_an_address_that_cannot_be_had_is_one_sentence(error: OSError, sentence: str) -> None:
-    with pytest.raises(CommandFailed, match=sentence), binding("h", 80, "--port N"):
-        raise error
-
-
-def test_a_taken_port_is_found_before_anything_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(CommandFailed, match=f"Port {port} of 127.0.0.1 is taken"):
-            check_free("127.0.0.1", port, "--port N")
-    check_free("127.0.0.1", port, "--port N")
-    check_free("127.0.0.1", 0, "--port N")

@@ -1,0 +1,1 @@
+"""`make demo-cluster`: installs Stoker on a real cluster and calls real models through their Service URLs."""
