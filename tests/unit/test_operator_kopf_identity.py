@@ -1,5 +1,8 @@
 """kopf in a container whose user id has no name."""
 
+from typing import Any
+
+import kopf
 import pytest
 
 from stoker_operator import kopf_feed
@@ -15,8 +18,9 @@ async def test_kopf_is_told_who_it_is_since_a_user_id_without_a_name_would_end_i
     async def operator(**words: object) -> None:
         given.update(words)
 
-    monkeypatch.setattr(kopf_feed.kopf, "operator", operator)
+    monkeypatch.setattr(kopf, "operator", operator)
     monkeypatch.setattr(kopf_feed, "GOODBYE_S", 0)
-    feed = kopf_feed.KopfFeed(None, None, None, lambda *_: None)  # type: ignore[arg-type]  it only watches here
+    nothing: Any = None  # it only watches here
+    feed = kopf_feed.KopfFeed(nothing, nothing, nothing, lambda *_: None)
     await feed._watch()
     assert given["identity"]

@@ -19,7 +19,7 @@ def gpu(name: str = "GPU-0", memory_mib: int = 40_960, **fields: object) -> Devi
 
 
 def shared(name: str = "GPU-0", shares: int = 4, **fields: object) -> Device:
-    return gpu(name, mode=DeviceMode.TIME_SLICED, shares=shares, **fields)
+    return msgspec.structs.replace(gpu(name), mode=DeviceMode.TIME_SLICED, shares=shares, **fields)
 
 
 def resident(memory_mib: int = 10_000, tenant: str = "team", sharing: Sharing = Sharing.SHARED) -> Resident:
