@@ -1,11 +1,9 @@
 """The reconciler of embedded mode: observe -> plan -> act, over and over. Level-triggered: it never needs an event.
 
-Every change pokes it; pokes that come together make one plan, and plans are at least MIN_INTERVAL_S apart. Nothing is
-decided here (stoker.control.plan does) and no step of a replica's life is awaited here (stoker_cli.replica_life does).
+Every change pokes it; pokes that come together make one plan (stoker_runtime.plan_rounds). Nothing is decided here
+(stoker.control.plan does) and no step of a replica's life is awaited here (stoker_cli.replica_life does).
 """
 
-import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -23,18 +21,14 @@ from stoker.model.status import FunctionStatus
 from stoker.policies.allocation.registry import make_allocation_policy
 from stoker.prediction import Predictions
 from stoker_cli.replica_life import AgentLives, Launcher, ReplicaLives
-from stoker_runtime.background import Background
+from stoker_runtime.plan_rounds import PlanRounds
 from stoker_runtime.process import wall_us
 
-MIN_INTERVAL_S = 0.05
-"""At most 20 plans a second, however many requests come and go; the first after a quiet time runs at once."""
 PLAN_SHARE = 0.1
 """Planning takes at most about this share of the event loop, which serves requests: hundreds of waiting functions
 make a plan take milliseconds, and then plans come further apart."""
 RETRY_S = 0.2
 """After an action that could not begin."""
-BROKEN_S = 1.0
-"""After a plan that raised: a defect must not take the replicas that run with it."""
 
 log = structlog.get_logger(__name__)
 
@@ -79,8 +73,7 @@ class Reconciler:
         self._functions: dict[str, Function] = {}
         self._memory = PlanMemory()
         self._statuses: dict[str, FunctionStatus] = {}
-        self._poked = asyncio.Event()
-        self._task = Background("reconciler")
+        self._rounds = PlanRounds("reconciler", self._reconcile, clock_us, share=PLAN_SHARE)
         self._lives = ReplicaLives(
             agent=agent, launcher=launcher, clock_us=clock_us, metrics=metrics, changed=self.poke
         )
@@ -104,7 +97,7 @@ class Reconciler:
 
     def poke(self) -> None:
         """Something changed: plan soon. Cheap; from the event loop's thread only."""
-        self._poked.set()
+        self._rounds.poke()
 
     def statuses(self) -> dict[str, FunctionStatus]:
         """The state of every function as of the last plan."""
@@ -117,28 +110,12 @@ class Reconciler:
 
     async def start(self) -> None:
         """Begin to reconcile."""
-        self._task.start(self._run)
+        self._rounds.start()
 
     async def stop(self) -> None:
         """Plan nothing more; drain and end every replica. Gateway and agent should be drained before."""
-        await self._task.stop()
+        await self._rounds.stop()
         await self._lives.end_all()
-
-    async def _run(self) -> None:
-        while True:
-            self._poked.clear()
-            begin_us = self._clock_us()
-            try:
-                wait_s = self._reconcile()
-                pause_s = max(MIN_INTERVAL_S, (self._clock_us() - begin_us) / 1e6 / PLAN_SHARE)
-            except Exception:
-                log.exception("plan_failed")
-                wait_s = pause_s = BROKEN_S
-            await asyncio.sleep(min(pause_s, BROKEN_S))
-            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, wait_s - pause_s)):
-                    await self._poked.wait()
 
     def _reconcile(self) -> float:
         """One round; how long until the next one is due, in seconds."""

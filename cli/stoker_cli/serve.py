@@ -16,7 +16,7 @@ from stoker_cli.console import CommandFailed, complain, say
 from stoker_cli.embedded import Embedded, Settings
 from stoker_cli.launching import LauncherName
 from stoker_cli.log_folder import log_folder
-from stoker_cli.open_files import raise_open_files
+from stoker_cli.open_files import take_open_files
 from stoker_cli.state_file import ServeState, process_start, remove_state, write_state
 from stoker_gateway.config import GatewaySettings
 from stoker_node.config import NodeSettings
@@ -58,7 +58,7 @@ def run_serve(options: ServeOptions, open_probe: OpenProbe, environ: Mapping[str
         if not path.exists():
             raise CommandFailed(f"{path}: there is no such file or folder.")
     probe, gpus = _open_in_time(open_probe)
-    raise_open_files()
+    take_open_files()
     log_dir = log_folder(environ, os.getpid())
     lines = configure_logs(settings.process.log_level, settings.process.log_format, background=True)
     try:

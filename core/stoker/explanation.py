@@ -17,7 +17,7 @@ _TEXT_MAX = 300
 _WHY: dict[Reason, str] = {
     Reason.QUEUE_FULL: "as many requests of the function as its queue allows were waiting already",
     Reason.PREDICTED_MISS: "it could not have met its objective",
-    Reason.HOLD_FULL: "the gateway holds as many waiting requests, over all functions, as it may",
+    Reason.HOLD_FULL: "the gateway holds as many waiting requests, over all functions or of its namespace, as it may",
     Reason.NO_FITTING_DEVICE: "no device of this platform can ever hold a replica of the function",
     Reason.SCALED_TO_ZERO: "the function is at zero, and this path does not wake it (noWakePaths)",
     Reason.CONTROL_PLANE_UNAVAILABLE: "the gateway had no connection to what starts replicas",

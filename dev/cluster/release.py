@@ -4,6 +4,7 @@ For the demonstration and the tests on a cluster. Works on any cluster whose kub
 """
 
 import json
+import os
 import socket
 import subprocess
 import time
@@ -23,6 +24,8 @@ CHART: Final = Path(__file__).resolve().parents[2] / "charts" / "stoker"
 PROGRAMS: Final = ("helm", "kubectl")
 
 _COMPONENTS: Final = ("operator", "scheduler", "node", "gateway", "simulatedGpus")
+_OWN: Final = tuple(images.reference(name) for name in ("stoker", "simulated-gpus"))
+_REGISTRY: Final = (("STOKER_TEST_REGISTRY", "localhost"), ("STOKER_TEST_TAG", "dev"))
 _WAIT_S: Final = 120
 _CONNECT_S: Final = 1.0
 _FORWARD_S: Final = 15.0
@@ -34,11 +37,11 @@ class ReleaseError(ClusterError):
 
 def values(archives: Mapping[str, Path]) -> dict[str, Any]:
     """For images that were built here. The archive of an image changes its name with its content, and so its pods."""
-    mark = {"stoker.dev/image": archives[images.reference("stoker")].stem} if archives else {}
-    gpus = {"stoker.dev/image": archives[images.reference("simulated-gpus")].stem} if archives else {}
-    registry, _, rest = images.reference("pause").rpartition("/")
+    stoker, gpus = ({"stoker.dev/image": archives[name].stem} if name in archives else {} for name in _OWN)
+    name = images.reference("pause", *(os.environ.get(key, usual) for key, usual in _REGISTRY))
+    registry, _, rest = name.rpartition("/")
     repository, _, tag = rest.partition(":")
-    pods = {name: {"podAnnotations": gpus if name == "simulatedGpus" else mark} for name in _COMPONENTS}
+    pods = {name: {"podAnnotations": gpus if name == "simulatedGpus" else stoker} for name in _COMPONENTS}
     pods["simulatedGpus"]["enabled"] = True  # type: ignore[assignment]
     return {
         **pods,

@@ -1,34 +1,51 @@
-"""`python -m cluster_e2e [PYTEST ARGUMENTS]`: a cluster, the images, the chart, then `pytest -m cluster`.
+"""`python -m cluster_e2e [WORDS FOR PYTEST]`: runs the tests marked `cluster`, and leaves the cluster as it was.
 
-With KUBECONFIG set it uses that cluster, and installs and removes the chart only where it is not installed. Else it
-brings up a cluster of its own beside whatever else runs, and removes it (STOKER_KEEP_CLUSTER=1 keeps it for the next
-run). Where this machine cannot have one it says so in one line; STOKER_REQUIRE_CLUSTER=1 makes that a failure.
-`python -m cluster_e2e programs` only makes the programs that contract tests start.
+The cluster is that of $KUBECONFIG where its administrator allows it (`kubectl label namespace kube-system
+stoker.dev/e2e=allowed`); else one of dev/cluster, brought up for this and taken down again (STOKER_KEEP_CLUSTER=1 keeps
+it). Where that cannot run here, one line says what is lacking and all is well, unless STOKER_REQUIRE_CLUSTER=1.
 """
 
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from cluster import binaries, groups, images, layout, prerequisites, release, start
 from cluster.__main__ import main as cluster
 from cluster.errors import ClusterError
+from cluster.kubectl import KubectlError, kubectl
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-NAME: Final = "tests"
+NAME: Final = "e2e"
 INDEX: Final = 7
-"""Subnets and ports of their own, so that a cluster of `make cluster` is left alone."""
-NEEDS: Final = ("stoker", "wait-for-device", "pause", "simulated-gpus", "echo-function")
+"""Beside the cluster of `make cluster`, which may have something of somebody."""
+ALLOWED: Final = "{.metadata.labels.stoker\\.dev/e2e}"
+_PROGRAMS: Final = (*release.PROGRAMS, "prometheus", "promtool")
+_IMAGES: Final = (
+    *("stoker", "wait-for-device", "pause", "simulated-gpus"),
+    *("echo-function", "example-ocr", "example-vad"),
+)
 
 
-def main(arguments: list[str]) -> int:
+class Under(msgspec.Struct, frozen=True):
+    """The cluster that is tested."""
+
+    kubeconfig: Path
+    name: str = ""
+    """Of dev/cluster's; empty for somebody else's, which must have the images."""
+
+
+def main(words: list[str]) -> int:
     try:
-        return prepare() if arguments == ["programs"] else test(arguments)
+        with _cluster() as under:
+            if under is None:
+                return 1 if _required() else 0
+            return _test(under, words)
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 1
@@ -36,66 +53,93 @@ def main(arguments: list[str]) -> int:
         return 130
 
 
-def prepare() -> int:
-    """API server, scheduler, helm, Prometheus and the rest, built where they are not in the cache."""
-    if (lack := prerequisites.lacking()) is not None:
-        return skip("contract tests on a real API server", lack)
-    with step("programs"):
-        prerequisites.install_packages(prerequisites.missing_packages())
-        binaries.ensure([program for group in groups.GROUPS for program in group.packages], say)
-    return 0
-
-
-def test(arguments: list[str]) -> int:
-    given = os.environ.get("KUBECONFIG", "")
-    wanted = layout.make_layout(NAME, INDEX, layout.DEFAULT_PORT_BASE)
-    if not given and not start.runs(wanted) and (lack := prerequisites.lacking()) is not None:
-        return skip("tests on a real Kubernetes", lack)
-    with ExitStack() as stack:
-        if not given:
-            own_cluster(stack.callback)
-        kubeconfig = Path(given) if given else wanted.kubeconfig
-        binaries.ensure(list(release.PROGRAMS), say)
-        if not given or not release.installed(kubeconfig):
-            with step("chart installed, all Ready"):
-                release.install(kubeconfig, release.values(images.built()))
-            if given:
-                stack.callback(release.remove, kubeconfig)
-        with step("tests on the cluster"):
-            return subprocess.run(
-                [sys.executable, "-m", "pytest", "-m", "cluster", "tests/cluster", *arguments],
-                cwd=ROOT,
-                env=os.environ | {"KUBECONFIG": str(kubeconfig)},
-                check=False,
-            ).returncode
-
-
-def own_cluster(at_end: Callable[..., object]) -> None:
-    with step("images"):
-        prerequisites.install_packages(prerequisites.missing_packages())
-        binaries.ensure(list(groups.WHOLE_CLUSTER), say)
-        images.build_all(NEEDS, say, registry=None, tag="dev")
-    if os.environ.get("STOKER_KEEP_CLUSTER") != "1":
-        at_end(cluster, ["down", f"--name={NAME}"])
-    with step("cluster"):
-        if cluster(["up", f"--name={NAME}", f"--index={INDEX}"]) != 0:
-            raise ClusterError("e2e: the cluster did not come up; the line above says why")
-
-
-def skip(what: str, lack: str) -> int:
-    """One line, and whether that is a failure here."""
-    print(f"SKIPPED: {what}: {lack}", flush=True)
-    return int(os.environ.get("STOKER_REQUIRE_CLUSTER") == "1")
+def _test(under: Under, words: list[str]) -> int:
+    before = release.installed(under.kubeconfig)
+    with _step("chart installed"):
+        archives = images.built() if under.name else {}
+        release.install(under.kubeconfig, release.values(archives))
+    try:
+        command = [sys.executable, "-m", "pytest", "-m", "cluster", "-p", "no:randomly", *words]
+        environment = {**os.environ, "KUBECONFIG": str(under.kubeconfig), "STOKER_CLUSTER": under.name}
+        with _step("tests on the cluster"):
+            return subprocess.run(command, check=False, env=environment).returncode
+    finally:
+        if not before and not _kept():
+            release.remove(under.kubeconfig)
 
 
 @contextmanager
-def step(what: str) -> Iterator[None]:
+def _cluster() -> Iterator[Under | None]:
+    """None where there can be none here; the reason was printed then."""
+    given = os.environ.get("KUBECONFIG", "")
+    if given:
+        if (lack := _refused(Path(given))) is None:
+            binaries.ensure(_PROGRAMS, _say)
+            yield Under(Path(given), _name_of(Path(given)))
+            return
+        _say(f"KUBECONFIG is left alone: {lack}")
+    fresh = layout.make_layout(NAME, INDEX, layout.DEFAULT_PORT_BASE)
+    wanted = start.saved(fresh.directory) or fresh
+    ran = start.runs(wanted)
+    lack = None if ran else prerequisites.lacking()
+    if lack is not None:
+        print(f"SKIPPED: tests on a cluster: {lack}", file=sys.stderr if _required() else sys.stdout)
+        yield None
+        return
+    try:
+        with _step("cluster and images"):
+            _bring_up(wanted)
+        yield Under(wanted.kubeconfig, NAME)
+    finally:
+        if not ran and not _kept():
+            cluster(["down", f"--name={NAME}", f"--index={wanted.index}"])
+
+
+def _bring_up(wanted: layout.Layout) -> None:
+    prerequisites.install_packages(prerequisites.missing_packages())
+    images.build_all(_IMAGES, _say, registry=None, tag="dev")
+    binaries.ensure([*groups.WHOLE_CLUSTER, *_PROGRAMS], _say)
+    if cluster(["up", f"--name={NAME}", f"--index={wanted.index}"]) != 0:
+        raise ClusterError("e2e: the cluster did not come up; the line above says why")
+
+
+def _refused(kubeconfig: Path) -> str | None:
+    """Why the cluster of a kubeconfig is not for these tests, in one sentence."""
+    if not kubeconfig.is_file():
+        return f"there is no file {kubeconfig}"
+    if _name_of(kubeconfig):
+        return None
+    binaries.ensure(["kubectl"], _say)
+    try:
+        said = kubectl(kubeconfig, "get", "namespace", "kube-system", f"--output=jsonpath={ALLOWED}", timeout_s=15)
+    except KubectlError as error:
+        return str(error)
+    return None if said == "allowed" else "its namespace kube-system lacks the label stoker.dev/e2e=allowed"
+
+
+def _name_of(kubeconfig: Path) -> str:
+    """The name of a cluster of dev/cluster, if it is one."""
+    folder = kubeconfig.resolve().parent
+    found = start.saved(folder)
+    return found.name if found is not None and found.directory == folder else ""
+
+
+def _required() -> bool:
+    return os.environ.get("STOKER_REQUIRE_CLUSTER") == "1"
+
+
+def _kept() -> bool:
+    return os.environ.get("STOKER_KEEP_CLUSTER") == "1"
+
+
+@contextmanager
+def _step(what: str) -> Iterator[None]:
     began = time.monotonic()
     yield
-    say(f"{time.monotonic() - began:.0f} s  {what}")
+    _say(f"{time.monotonic() - began:.1f} s  {what}")
 
 
-def say(line: str) -> None:
+def _say(line: str) -> None:
     print(f"e2e: {line}", flush=True)
 
 

@@ -19,7 +19,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     """What a gateway may be told. Every default is what DESIGN promises."""
 
     hold_requests: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
-    """Requests held for a warm replica, over all functions; more are refused with 503 HoldFull."""
+    """Requests held for a warm replica, over all functions; more are refused with 503 HoldFull. A namespace may hold as
+    many as it leaves free: half of them when it is alone."""
     hold_bytes: Bytes = 256 * 2**20
     """Body bytes that held requests may take in the gateway's memory, over all functions."""
     cluster_domain: str = "cluster.local"

@@ -90,7 +90,7 @@ class LoadView:
             if link.usable and (variants := link.functions.get(key)) and (load := variants.get(variant)) and load.warm:
                 # What was sent since its last word waits there too; else a burst would all go to one agent.
                 behind = max(0, link.sent[key, variant] + 1 - load.free) / load.warm
-                found.append((load.wait_ms + load.exec_ms * (1 + behind), index, link))
+                found.append((load.wait_ms + max(load.exec_ms, 1.0) * (1 + behind), index, link))
         return [link for _, _, link in sorted(found, key=lambda entry: entry[:2])]
 
     def room(self, key: str, variant: Variant) -> int | None:

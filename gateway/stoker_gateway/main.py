@@ -3,9 +3,7 @@
 The only module of stoker_gateway that chooses parts for a process; `stoker serve` composes its own.
 """
 
-import contextlib
 import os
-import resource
 import sys
 
 import structlog
@@ -17,11 +15,9 @@ from stoker_runtime.cluster_settings import ClusterSettings
 from stoker_runtime.event_loop import Signals, keep_what_start_up_made, unless
 from stoker_runtime.kube.client import KubeClient
 from stoker_runtime.kube.config import KubeSettings, load_config
+from stoker_runtime.open_files import raise_open_files
 from stoker_runtime.process import Environment, clock_us, run_process
 from stoker_runtime.settings import ProcessSettings
-
-OPEN_FILES = 65_536
-"""Each request takes up to three descriptors; some runtimes give 1,024."""
 
 log = structlog.get_logger(__name__)
 
@@ -47,15 +43,6 @@ async def serve(settings: Environment, signals: Signals) -> int:
             await platform.stop()
     log.info("stopped")
     return 0
-
-
-def raise_open_files() -> None:
-    """Take what the hard limit allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def main() -> int:

@@ -103,9 +103,11 @@ class Serving:
             return self._replies.refuse(
                 visit, Reason.CONTROL_PLANE_UNAVAILABLE, "No agent can be reached; the platform is trying to connect."
             )
-        if self._room.full(visit.body_bytes):
+        if self._room.full(state.function.namespace, visit.body_bytes):
             return self._replies.refuse(
-                visit, Reason.HOLD_FULL, "The gateway holds as many requests for cold functions as it may."
+                visit,
+                Reason.HOLD_FULL,
+                "The gateway holds as many requests for cold functions as it may, in all or of one namespace.",
             )
         if not visit.cold:
             visit.cold = True

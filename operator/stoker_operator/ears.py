@@ -24,9 +24,9 @@ from stoker_operator.agent_calls import AgentCalls, Drained
 from stoker_operator.demand_board import DemandBoard
 from stoker_operator.news import demand_news, replica_news
 from stoker_operator.slo_board import SloBoard
-from stoker_operator.streams import PeerStreams
 from stoker_runtime.identity import Identity
 from stoker_runtime.kube.client import KubeClient
+from stoker_runtime.peer_streams import PeerStreams
 from stoker_runtime.peers import Peer, Peers
 
 log = structlog.get_logger(__name__)

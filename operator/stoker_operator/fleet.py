@@ -1,11 +1,9 @@
 """The plan loop of the leader: observe, plan, act, over and over, for all functions at once. Level-triggered.
 
-Every change pokes it; pokes that come together make one plan, and plans are at least MIN_INTERVAL_S apart. Nothing is
-decided here (stoker.control.plan does) and no step of a pod's life is awaited here (stoker_operator.pod_lives does).
+Every change pokes it; pokes that come together make one plan (stoker_runtime.plan_rounds). Nothing is decided here
+(stoker.control.plan does) and no step of a pod's life is awaited here (stoker_operator.pod_lives does).
 """
 
-import asyncio
-import contextlib
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -30,14 +28,11 @@ from stoker_operator.plan_figures import PlanFigures
 from stoker_operator.pod_lives import PodLives
 from stoker_operator.pod_view import ReplicaPod, epoch_us
 from stoker_operator.revisions import Revisions
+from stoker_runtime.plan_rounds import PlanRounds
 
-MIN_INTERVAL_S = 0.05
-"""At most 20 plans a second; the first after a quiet time runs at once, so that a wake is not late."""
 PLAN_SHARE = 0.25
 """Planning takes at most about this share of the loop."""
 RETRY_S = 0.2
-BROKEN_S = 1.0
-"""After a plan that raised: a defect must not take the replicas that run with it."""
 AVOIDED_US = 60_000_000
 """A pod that waits for so long because of nodes that it was told to avoid is made anew, with what is true by then."""
 
@@ -91,21 +86,28 @@ class Fleet:
         self._params = params
         self._clock_us = clock_us
         self._wall_us = wall_us
-        self._metrics = metrics
         self._figures = PlanFigures(metrics)
         self._memory = PlanMemory()
         self._devices: dict[str, tuple[str, ...]] = {}
         self._buried: set[str] = set()
-        self.problem = ""
-        """Why the last plan could not be made, in one sentence; empty when it could."""
         self.planned_once = False
         """Whether this leader has made a plan."""
-        self._poked = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = PlanRounds(
+            "fleet",
+            self._round,
+            clock_us,
+            share=PLAN_SHARE,
+            on_played=lambda took_s: metrics.observe(RECONCILE_SECONDS, took_s),
+        )
+
+    @property
+    def problem(self) -> str:
+        """Why the last plan could not be made, in one sentence; empty when it could."""
+        return self._rounds.problem
 
     def poke(self) -> None:
         """Something changed: plan soon. Cheap; from the event loop's thread only."""
-        self._poked.set()
+        self._rounds.poke()
 
     def start(self) -> None:
         """Begin. What a former leader knew is read back from what it wrote."""
@@ -120,35 +122,12 @@ class Fleet:
             of = self._store.functions.get(view.replica.function)
             if of is not None and view.state is ReplicaState.STARTING and not view.ended:
                 self._lives.recheck(of, view)
-        self._task = asyncio.create_task(self._run(), name="fleet")
+        self._rounds.start()
 
     async def stop(self) -> None:
         """Plan nothing more and begin no step; pods stay as they are for the next leader."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await self._rounds.stop()
         await self._lives.stop()
-
-    async def _run(self) -> None:
-        while True:
-            self._poked.clear()
-            begin_us = self._clock_us()
-            try:
-                wait_s = self._round()
-                took_s = (self._clock_us() - begin_us) / 1e6
-                self._metrics.observe(RECONCILE_SECONDS, took_s)
-                pause_s = max(MIN_INTERVAL_S, took_s / PLAN_SHARE)
-                self.problem = ""
-            except Exception as error:
-                self.problem = f"No plan can be made ({type(error).__name__}); the log has more."
-                log.exception("plan_failed")
-                wait_s = pause_s = BROKEN_S
-            await asyncio.sleep(min(pause_s, BROKEN_S))
-            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, wait_s - pause_s)):
-                    await self._poked.wait()
 
     def _round(self) -> float:
         """One round; how long until the next one is due, in seconds."""

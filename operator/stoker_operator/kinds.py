@@ -85,9 +85,19 @@ class NodeStatus(Struct, frozen=True, gc=False):
     conditions: tuple[TimedCondition, ...] = ()
 
 
+class NodeSpec(Struct, frozen=True, gc=False):
+    unschedulable: bool = False
+
+
 class Node(Struct, frozen=True, gc=False):
     metadata: ObjectMeta
+    spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
+
+    @property
+    def cordoned(self) -> bool:
+        """Whether somebody keeps new pods off it, as `kubectl drain` does."""
+        return self.spec.unschedulable
 
     @property
     def ready(self) -> bool:

@@ -270,7 +270,7 @@ class Leader:
             self.ears.agents.gone(name)
         self.nodes.set_node(name, after, clock_us())
         self.node_choice.set_node(name, after)
-        if before is None or after is None or before.ready != after.ready:
+        if before is None or after is None or (before.ready, before.cordoned) != (after.ready, after.cordoned):
             self._poke()
 
     def _on_function_node(self, before: Any, after: Any) -> None:

@@ -1,4 +1,4 @@
-"""Nodes that the pods of a function may go to by the administrator's pools, so that plan() counts no others."""
+"""Nodes that the pods of a function may go to, so that plan() counts no others: of its pool, and not cordoned."""
 
 from collections.abc import Mapping
 
@@ -13,11 +13,17 @@ class NodeChoice:
 
     def __init__(self) -> None:
         self._labels: dict[str, dict[str, str]] = {}
+        """Of the nodes that take new pods."""
+        self._closed: set[str] = set()
         self._of_selector: dict[frozenset[tuple[str, str]], frozenset[str]] = {}
 
     def set_node(self, name: str, node: Node | None) -> None:
         """The newest Node object; None when it is gone."""
-        labels = None if node is None else node.metadata.labels or {}
+        labels = None if node is None or node.cordoned else node.metadata.labels or {}
+        if node is not None and node.cordoned:
+            self._closed.add(name)
+        else:
+            self._closed.discard(name)
         if labels == self._labels.get(name):
             return
         self._of_selector.clear()
@@ -27,15 +33,18 @@ class NodeChoice:
             self._labels[name] = labels
 
     def of_all(self, functions: Mapping[str, Function], policy: Policy) -> dict[Pair, frozenset[str]]:
-        """By pair, only where a pool selects nodes."""
-        if not policy.pools:
+        """By pair, only where not all nodes will do."""
+        if not policy.pools and not self._closed:
             return {}
+        anywhere = frozenset(self._labels) if self._closed else None
         found: dict[Pair, frozenset[str]] = {}
         for key, function in functions.items():
             for variant in function.variants:
                 pool = pool_of(function, variant, policy)
                 if pool is not None and pool.node_selector:
                     found[key, variant] = self._nodes(pool)
+                elif anywhere is not None:
+                    found[key, variant] = anywhere
         return found
 
     def _nodes(self, pool: Pool) -> frozenset[str]:

@@ -7,7 +7,7 @@ counts here at once, before the watch cache tells of it, so that nothing is orde
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -27,6 +27,8 @@ from stoker_runtime.kube.objects import Resource, Seen
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 SHOW_US = 30_000_000
 """A pod that was made and does not show in the cache for so long was deleted by somebody meanwhile."""
 LOST_ANSWER_S = 1.0
@@ -37,13 +39,13 @@ SPOILED_US = 600_000_000
 Check = Callable[[Function, dict[str, Any]], None]
 
 
-class BirthApi(Protocol):
-    """What this needs of a KubeClient."""
+class PodApi(Protocol):
+    """What the lives of pods need of a KubeClient."""
 
     async def create(
         self, resource: Resource[dict[str, Any]], body: dict[str, Any], namespace: str = ""
     ) -> dict[str, Any]: ...
-    async def get(self, resource: Resource[dict[str, Any]], name: str, namespace: str = "") -> dict[str, Any]: ...
+    async def get(self, resource: Resource[T], name: str, namespace: str = "") -> T: ...
     async def delete(
         self,
         resource: Resource[Any],
@@ -61,7 +63,7 @@ class PodBirths:
     def __init__(
         self,
         *,
-        kube: BirthApi,
+        kube: PodApi,
         body_of: Callable[[Start], Coroutine[Any, Any, dict[str, Any]]],
         check: Check,
         spawn: Callable[[Coroutine[Any, Any, None]], object],

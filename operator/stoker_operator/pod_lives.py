@@ -6,7 +6,7 @@ was written shows here at once, before the watch cache tells of it, so that noth
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import structlog
 
@@ -15,14 +15,12 @@ from stoker.metrics import REPLICA_DRAINS, WRITES, MetricsSink
 from stoker.model.function import Function
 from stoker_operator.agent_calls import Drained
 from stoker_operator.kinds import PODS, Pod
-from stoker_operator.pod_births import PodBirths
+from stoker_operator.pod_births import PodApi, PodBirths
 from stoker_operator.pod_view import ReplicaPod
 from stoker_runtime.kube.errors import Conflict, KubeError, NotFound
-from stoker_runtime.kube.objects import Resource, Seen
+from stoker_runtime.kube.objects import Seen
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 NOT_YET_S = 0.1
 ASK_AGAIN_S = 1.0
@@ -31,24 +29,6 @@ SILENT_ASKS = 30
 """Asks without an answer, one a second, after which a replica is deleted all the same: an agent that is away passes
 nothing on, and the pod's own grace covers what it still runs."""
 KILL_GRACE_S = 1
-
-
-class PodApi(Protocol):
-    """What this needs of a KubeClient."""
-
-    async def create(
-        self, resource: Resource[dict[str, Any]], body: dict[str, Any], namespace: str = ""
-    ) -> dict[str, Any]: ...
-    async def get(self, resource: Resource[T], name: str, namespace: str = "") -> T: ...
-    async def delete(
-        self,
-        resource: Resource[Any],
-        name: str,
-        namespace: str = "",
-        *,
-        seen: Seen | None = None,
-        grace_s: int | None = None,
-    ) -> None: ...
 
 
 class PodLives:

@@ -383,13 +383,14 @@ class ClusterUnderTest:
                         (folder / f"{pod.metadata.name}.{container.name}{end}").write_text(str(text))
         api: Any = client.ApiClient()
         plain = api.sanitize_for_serialization
-        for name, read in {
+        reads: dict[str, Callable[[], Any]] = {
             "functions": lambda: self.custom.list_cluster_custom_object(GROUP, VERSION, PLURAL),
             "functionnodes": lambda: self.custom.list_cluster_custom_object(GROUP, VERSION, "functionnodes"),
             "pods": lambda: plain(self.core.list_namespaced_pod(namespace)),
             "system-pods": lambda: plain(self.core.list_namespaced_pod(SYSTEM)),
             "events": lambda: plain(self.core.list_namespaced_event(namespace)),
-        }.items():
+        }
+        for name, read in reads.items():
             with contextlib.suppress(ApiException, urllib3.exceptions.HTTPError):
                 (folder / f"{name}.yaml").write_text(yaml.safe_dump(read(), sort_keys=False))
 

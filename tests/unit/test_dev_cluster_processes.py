@@ -60,7 +60,8 @@ def test_restart_starts_the_same_command_under_another_pid(tmp_path: Path) -> No
     after = each.pid("sleeper")
     assert after is not None
     assert after != before
-    assert Path(f"/proc/{after}/cmdline").read_bytes() == b"sleep\00060\000"
+    # Empty for the moment between fork and exec.
+    eventually(lambda: Path(f"/proc/{after}/cmdline").read_bytes() == b"sleep\00060\000")
     each.stop("sleeper")
 
 

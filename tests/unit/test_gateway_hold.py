@@ -5,6 +5,7 @@ import time
 
 import pytest
 from gateway_fake_agent import Run, Start, function, request, serve, starting
+from msgspec.structs import replace
 
 from stoker.model.function import OnMiss, QueueBounds, Slo, Variant
 from stoker.reasons import Outcome, Reason
@@ -136,6 +137,23 @@ async def test_the_gateway_holds_no_more_than_it_may(start: Start) -> None:
     assert g.gateway.demand()["ns/g"][Variant.GPU].last_wake_us is not None
     await g.warm()
     assert (await held).status == 200
+
+
+async def test_a_namespace_that_floods_leaves_room_for_others(start: Start) -> None:
+    other = replace(function(), namespace="other")
+    g = await start(function(), other, warm=False, hold_requests=6)
+    flood = [asyncio.create_task(g.call()) for _ in range(5)]
+    await g.until(lambda: sum(call.done() for call in flood) == 2)
+    assert {(await call).status for call in flood if call.done()} == {503}
+    patient = asyncio.create_task(g.call("/other/f/"))
+    await g.until(lambda: bool(g.gateway.demand().get("other/f")))
+    await asyncio.sleep(0.02)
+    assert not patient.done()
+    await g.warm()
+    assert sorted([(await call).status for call in flood]) == [200, 200, 200, 503, 503]
+    await g.warm("other/f")
+    assert (await patient).status == 200
+    assert not g.gateway._room._of
 
 
 async def test_a_health_path_at_zero_is_refused_and_wakes_nothing(start: Start) -> None:

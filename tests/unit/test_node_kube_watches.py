@@ -70,6 +70,17 @@ async def test_the_kubelet_is_asked_often_only_while_a_pod_waits_for_it() -> Non
     await followed.watch.stop()
 
 
+async def test_who_must_know_the_kubelets_first_word_waits_for_it_and_no_longer() -> None:
+    followed = Followed()
+    followed.watch.start()
+    await followed.watch.asked(5)
+    assert len(followed.offered) == 1
+    await followed.watch.stop()
+    silent = Followed()
+    await silent.watch.asked(0.01)
+    assert silent.offered == []
+
+
 async def test_a_kubelet_that_is_away_is_said_and_asked_less_often() -> None:
     followed = Followed()
     followed.kubelet.away = followed.waited_for = True

@@ -184,8 +184,9 @@ def test_pods_go_only_to_the_nodes_of_their_pool() -> None:
     (start,) = plan(observed, S, PlanParams()).actions
     assert isinstance(start, Start)
     assert start.spec.devices == ("b/0",)
-    nowhere = replace(observed, nodes={(function.key, GPU): frozenset()})
-    assert plan(nowhere, S, PlanParams()).actions == ()
+    nowhere = plan(replace(observed, nodes={(function.key, GPU): frozenset()}), S, PlanParams())
+    assert nowhere.actions == ()
+    assert "2 of 2 on nodes that take no pod of it" in nowhere.statuses[function.key].why_waiting
 
 
 def test_two_gpus_of_which_one_fits_and_a_kubelet_that_gives_the_other_first() -> None:

@@ -1,4 +1,4 @@
-"""Replicas that no node takes: their pods hold no device for long while others could use it."""
+"""Pods that wait for what does not come: they hold no device for long while others could use it."""
 
 from typing import Any
 
@@ -18,6 +18,15 @@ class Homeless(World):
     def settle(self) -> None:
         for identity in self.ids("lost"):
             self._change(identity, waiting=Reason.WAITING_FOR_NODE, waiting_detail="0/2 nodes: Insufficient cpu")
+        super().settle()
+
+
+class Rooted(World):
+    """The image of function `f` runs as root, which its namespace may not."""
+
+    def settle(self) -> None:
+        for identity in self.ids("f"):
+            self._change(identity, waiting=Reason.IMAGE_NEEDS_ROOT, waiting_detail="its image runs as root")
         super().settle()
 
 
@@ -86,3 +95,17 @@ def test_once_nobody_waits_for_it_any_more_its_pod_goes_after_the_keep_alive() -
     w.run(1 * S)
     assert not w.ids("lost")
     assert len(w.starts("lost")) == 1
+
+
+def test_a_pod_that_may_not_run_as_root_goes_at_once_and_is_tried_again_ever_later() -> None:
+    function = make_function()
+    w = Rooted([function], gpus(1))
+    w.never_ready.add(function.revision)
+    w.want("f", 1)
+    w.run(30 * S)
+    assert 3 <= len(w.starts("f")) <= 8
+    assert w.last is not None
+    status = w.last.statuses[function.key]
+    assert status.condition("Ready").reason is Reason.IMAGE_NEEDS_ROOT
+    assert status.condition("Stalled").status
+    assert "its image runs as root" in status.why_waiting

@@ -91,7 +91,7 @@ async def test_pokes_that_come_together_make_few_plans(benches: list[Bench], mon
         plans += 1
         return original()
 
-    monkeypatch.setattr(bench.reconciler, "_reconcile", counting)
+    monkeypatch.setattr(bench.reconciler._rounds, "_play", counting)
     end = time.monotonic() + 0.25
     while time.monotonic() < end:
         for _ in range(100):
@@ -255,7 +255,7 @@ async def test_one_action_that_breaks_does_not_keep_the_others_from_beginning(be
 async def test_a_defect_in_a_plan_does_not_end_the_reconciler(
     benches: list[Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stoker_cli.reconciler.BROKEN_S", 0.01)
+    monkeypatch.setattr("stoker_runtime.plan_rounds.BROKEN_S", 0.01)
     bench = Bench(make_function())
     benches.append(bench)
     original = bench.reconciler._observe

@@ -18,7 +18,7 @@ _NO_STALL = Condition(type="Stalled", status=False, reason=Reason.READY, message
 _NONE_WARM = Condition(type="Active", status=False, reason=Reason.SCALED_TO_ZERO, message="no replica is warm")
 _NO_COUNTS = ReplicaCounts()
 
-_NEEDS_SOMEBODY = frozenset({Reason.POD_REFUSED, Reason.NAME_CONFLICT})
+_NEEDS_SOMEBODY = frozenset({Reason.POD_REFUSED, Reason.NAME_CONFLICT, Reason.IMAGE_NEEDS_ROOT})
 """Failures that trying again does not heal: somebody must change something."""
 
 Said = tuple[Reason, str]

@@ -3,6 +3,8 @@
 Values that stoker.control.candidates and stoker.control.sentences fill in and a draft keeps. Decides nothing.
 """
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from stoker.control.planning import Pair
@@ -55,6 +57,8 @@ class Holding(Struct, frozen=True):
     sick: tuple[str, ...]
     """One clause for each that is not healthy."""
     on_cluster: bool
+    on_nodes: Mapping[str, int]
+    """How many by node."""
     holders: dict[str, tuple[str, ...]]
     """Names of the functions that hold them, by namespace, sorted."""
     holder_count: int

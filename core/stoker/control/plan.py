@@ -129,6 +129,10 @@ def _kill_broken(draft: Draft) -> None:
                 continue
             if is_blocker(replica) or replica.waiting in PLATFORM_WAITS:
                 continue  # its own process has not begun
+            if replica.waiting is Reason.IMAGE_NEEDS_ROOT:
+                # The kubelet tries for ever. The next pod is made as the namespace's podSecurity is then.
+                draft.kill(replica, replica.waiting, replica.waiting_detail)
+                continue
             limit_us = function.container_of(replica.spec.variant).startup_timeout_us
             if draft.now_us - replica.started_us > limit_us:
                 limit = format_duration(limit_us)

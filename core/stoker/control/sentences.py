@@ -1,5 +1,6 @@
 """The plain sentences of a function's conditions. Each is complete for a person who never saw the source."""
 
+from collections import Counter
 from collections.abc import Collection
 
 from stoker.control.capacity import Needs
@@ -28,11 +29,16 @@ def starts_now(draft: Draft, pair: Pair) -> str:
 
 
 def starting(draft: Draft, pair: Pair, first: ReplicaStatus) -> str:
-    """Where the replica starts, and since when."""
+    """Where the replica starts, and for how long by now.
+
+    Not so on Kubernetes, where it is why it waits that is told: a sentence that changes each second is a status that
+    is written again and again, and the condition has a time of its own.
+    """
     known = usually(draft, pair)
-    since = format_duration(max(0, draft.now_us - first.started_us)) + " so far" + (f", {known}" if known else "")
+    so_far = f"{format_duration(max(0, draft.now_us - first.started_us))} so far" if first.waiting is None else ""
+    times = ", ".join(part for part in (so_far, known) if part)
     where = device_labels(draft, first)
-    return f"replica {first.spec.ordinal} is starting{f' on {where}' if where else ''} ({since})"
+    return f"replica {first.spec.ordinal} is starting{f' on {where}' if where else ''}{f' ({times})' if times else ''}"
 
 
 def failed_before(back_off: BackOff | None) -> str:
@@ -101,6 +107,7 @@ def _count(draft: Draft, needs: Needs) -> Holding:
         sound=len(sound),
         sick=tuple(f"{d.label} is not healthy ({d.reason})" for d in usable if not d.healthy),
         on_cluster=any(d.node for d in usable),
+        on_nodes=Counter(d.node for d in usable),
         holders={namespace: tuple(names) for namespace, names in by_namespace.items()},
         holder_count=len(holders),
     )
@@ -113,6 +120,9 @@ def waiting(draft: Draft, pair: Pair, found: Holding) -> str:
         verb = "hold" if found.held > 1 else "holds"
         replicas = f"replicas of {_names(pair, found)}" if found.holder_count else "replicas that are ending"
         parts.append(f": {found.held} of {found.devices} {verb} {replicas}")
+    closed = sum(count for node, count in found.on_nodes.items() if not draft.board.may_go(pair, node))
+    if closed:
+        parts.append(f"; {closed} of {found.devices} on nodes that take no pod of it (cordoned, or of another pool)")
     parts += [f"; {clause}" for clause in found.sick[:SHOWN]]
     if len(found.sick) > SHOWN:
         parts.append(f"; so are {len(found.sick) - SHOWN} more")

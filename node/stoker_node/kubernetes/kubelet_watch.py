@@ -5,6 +5,7 @@ it said last goes on to count. Knows no replica.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -52,6 +53,7 @@ class KubeletWatch:
         self._fast_s = fast_s
         self._slow_s = slow_s
         self._poked = asyncio.Event()
+        self._asked = asyncio.Event()
         self._task = Background("kubelet-watch")
         self.problem = "The kubelet was not asked yet."
         """Why there is no fresh answer, in one sentence; empty when there is one."""
@@ -62,6 +64,12 @@ class KubeletWatch:
 
     def start(self) -> None:
         self._task.start(self._run)
+
+    async def asked(self, within_s: float) -> None:
+        """Wait for the first answers, or until it is clear that there are none yet."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._asked.wait()
 
     async def stop(self) -> None:
         await self._task.stop()
@@ -78,6 +86,7 @@ class KubeletWatch:
                 asked_s = loop.time()
                 self._take(await self._kubelet.allocatable(), self._on_allocatable)
             self._take(await self._kubelet.list(), self._on_list)
+            self._asked.set()
             if self.problem:
                 pause_s = AWAY_S
             elif self._waited_for():

@@ -49,6 +49,7 @@ _TICK_S = 1.0
 _FUNCTIONS_S = 0.05
 """A burst of applied functions is one change."""
 _STOP_MARGIN_S = 5.0
+_KUBELET_S = 5.0
 _GPU_IDS = ("GPU-", "MIG-")
 
 
@@ -177,6 +178,8 @@ class ServedNode:
         await self.control.start(host, settings.control_port, control_ssl)
         self._begin("kubelet", self.kubelet.stop)
         self.kubelet.start()
+        # Until the kubelet has answered no GPU seems to be offered. Told as a fact, that would move what runs on them.
+        await self.kubelet.asked(_KUBELET_S)
         self._start_gpus()
         self._begin("ledger", self.ledger.stop)
         self.ledger.start()

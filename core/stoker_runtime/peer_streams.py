@@ -1,6 +1,6 @@
-"""One stream per peer, for as long as the peer is there: agents' replicas and gateways' demand.
+"""One stream per peer, for as long as the peer is there.
 
-Turns lines into frames for the boards, and knows nothing of what is done with them.
+Turns lines into frames, and knows nothing of what is done with them.
 """
 
 import asyncio
@@ -9,21 +9,17 @@ from ssl import SSLContext
 from typing import Generic, TypeVar
 
 import msgspec
-import structlog
 from msgspec import Struct
 
-from stoker.wire.cluster import PORT_CONTROL
 from stoker_runtime.line_stream import LineStream
 from stoker_runtime.peers import Peer
-
-log = structlog.get_logger(__name__)
 
 F = TypeVar("F", bound=Struct)
 
 
 class PeerStreams(Generic[F]):
     """`follow(peers)` whenever they change; `on_frame(peer, frame)`, `on_lost(peer)` when one falls silent, and
-    `on_gone(peer)` when it is no peer any more.
+    `on_gone(peer)` when it is no peer any more. Where `on_frame` raises ValueError the stream is dialled again.
     """
 
     def __init__(
@@ -36,7 +32,7 @@ class PeerStreams(Generic[F]):
         on_frame: Callable[[Peer, F], None],
         on_lost: Callable[[Peer], None],
         on_gone: Callable[[Peer], None],
-        port: int = PORT_CONTROL,
+        port: int,
     ) -> None:
         self._path = path
         self._decoder = msgspec.json.Decoder(kind)
@@ -48,6 +44,11 @@ class PeerStreams(Generic[F]):
         self._port = port
         self._streams: dict[str, tuple[Peer, LineStream]] = {}
         self._ending: set[asyncio.Task[None]] = set()
+
+    @property
+    def peers(self) -> list[Peer]:
+        """Those that there is a stream to."""
+        return [peer for peer, _ in self._streams.values()]
 
     def follow(self, peers: Mapping[str, Peer]) -> None:
         """These are the peers now, by pod name. A peer whose address changed is another one."""
