@@ -3,14 +3,13 @@
 Property tests draw the same examples on every run, so that a red run means a change; STOKER_EXPLORE=1 draws new ones.
 """
 
-import os
-
 import pytest
 from hypothesis import settings
+from settings_of_tests import EXPLORE
 
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
-settings.load_profile("explore" if os.environ.get("STOKER_EXPLORE") else "same")
+settings.load_profile("explore" if EXPLORE else "same")
 
 LAYERS = ("unit", "property", "golden", "contract", "e2e", "cluster")
 

@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 from dashboard_queries import metrics_in, queries
 from prometheus_under_test import Prometheus, need_prometheus, prometheus, scrape_cluster
+from settings_of_tests import E2E_NAMESPACE, REQUIRE_CLUSTER
 
 from cluster.binaries import binary
 from stoker.wire.cluster import API_VERSION, L_NAME, NAME, PORT_INTERNAL
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
-SYSTEM = os.environ.get("STOKER_E2E_NAMESPACE", "stoker-system")
+SYSTEM = E2E_NAMESPACE
 ECHO = os.environ.get("STOKER_E2E_ECHO_IMAGE", "localhost/stoker-echo-function:dev")
 TENANT = f"dashboards-{uuid.uuid4().hex[:8]}"
 UP_S, DATA_S = 60, 180
@@ -91,7 +92,7 @@ class Kubectl:
 async def kubectl() -> AsyncIterator[Kubectl]:
     need_prometheus()
     path = os.environ.get("KUBECONFIG", "")
-    if not path and os.environ.get("STOKER_REQUIRE_CLUSTER") != "1":
+    if not path and not REQUIRE_CLUSTER:
         pytest.skip("needs a cluster with Stoker's chart installed: set KUBECONFIG")
     assert path, "STOKER_REQUIRE_CLUSTER=1 needs KUBECONFIG"
     tool = Kubectl(Path(path))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from fake_kubelet import AdmissionFailed, FakeKubelet
+from settings_of_tests import KUBELET_DIR
 
 from gpus import state as states
 from gpus.changes import apply
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.contract
 GPU = "nvidia.com/gpu"
 NODE = "contract-test"
 CARDS = [gpu_uuid(NODE, index) for index in range(3)]
-REAL = os.environ.get("STOKER_KUBELET_DIR")
+REAL = KUBELET_DIR
 
 
 class Plugin:

@@ -1,7 +1,6 @@
 """The extender with a real kube-scheduler: where pods go, why they do not, and what is when the extender is away."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 import pytest_asyncio
 from operator_in_cluster import LEDGERS, PODS, until
 from scheduler_in_cluster import SchedulerInCluster
+from settings_of_tests import REQUIRE_CLUSTER
 
 from cluster import binaries
 from cluster.api_only import ApiServer
@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.contract,
     pytest.mark.timeout(90),
     pytest.mark.skipif(
-        os.environ.get("STOKER_REQUIRE_CLUSTER") != "1" and not binaries.available(["kube-scheduler"]),
+        not REQUIRE_CLUSTER and not binaries.available(["kube-scheduler"]),
         reason="needs kube-scheduler, which is not built: `make cluster` builds it",
     ),
 ]

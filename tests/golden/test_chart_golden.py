@@ -1,11 +1,11 @@
 """What helm renders, as whole texts; STOKER_GOLDEN=1 rewrites them. What is a copy of a file is left out."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chart_renders import EVERYTHING, rendered
+from settings_of_tests import GOLDEN
 
 pytestmark = [pytest.mark.golden, pytest.mark.timeout(60)]
 
@@ -23,6 +23,6 @@ def test_the_chart_renders_as_recorded(name: str) -> None:
     path = FILES / f"{name}.yaml"
     parts = rendered(RENDERS[name]).split("---\n# Source: stoker/templates/")
     text = "---\n# ".join(part for part in parts if part and not part.startswith(COPIES))
-    if os.environ.get("STOKER_GOLDEN") == "1":
+    if GOLDEN:
         path.write_text(text)
     assert text == path.read_text(), f"{path.name} is out of date: look at the difference, then make golden"

@@ -1,9 +1,8 @@
 """The dashboards in the chart are what the program makes. STOKER_GOLDEN=1 rewrites them."""
 
-import os
-
 import pytest
 from dashboard_queries import FOLDER
+from settings_of_tests import GOLDEN
 
 from dashboards.__main__ import files
 
@@ -12,7 +11,7 @@ pytestmark = pytest.mark.golden
 
 def test_the_dashboards_in_the_chart_are_those_of_the_program() -> None:
     made = files()
-    if os.environ.get("STOKER_GOLDEN") == "1":
+    if GOLDEN:
         FOLDER.mkdir(parents=True, exist_ok=True)
         for name, text in made.items():
             (FOLDER / name).write_text(text)

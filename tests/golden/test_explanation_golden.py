@@ -1,9 +1,9 @@
 """The texts of `stoker explain`, one file for each life of a request. STOKER_GOLDEN=1 rewrites them."""
 
-import os
 from pathlib import Path
 
 import pytest
+from settings_of_tests import GOLDEN
 
 from stoker.decisions import RequestRecord, Step
 from stoker.explanation import explain
@@ -101,7 +101,7 @@ RECORDS: dict[str, RequestRecord] = {
 def test_the_explanation_is_as_recorded(name: str) -> None:
     path = FILES / f"explain-{name}.txt"
     text = explain(RECORDS[name]) + "\n"
-    if os.environ.get("STOKER_GOLDEN") == "1":
+    if GOLDEN:
         path.write_text(text)
     assert text == path.read_text(), f"{path.name} is out of date: look at the difference, then make golden"
 

@@ -1,9 +1,9 @@
 """The exposition and the reference page of the catalogue, as whole texts. STOKER_GOLDEN=1 rewrites them."""
 
-import os
 from pathlib import Path
 
 import pytest
+from settings_of_tests import GOLDEN
 
 from stoker.metrics import CATALOGUE, Kind
 from stoker_cli.reference import metrics_reference
@@ -17,7 +17,7 @@ REFERENCE = ROOT / "docs" / "reference" / "metrics.md"
 
 
 def check(path: Path, text: str) -> None:
-    if os.environ.get("STOKER_GOLDEN") == "1":
+    if GOLDEN:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     assert text == path.read_text(), f"{path.name} is out of date: look at the difference, then make golden"

@@ -1,12 +1,12 @@
 """The pods of unmodified servers and of the examples, a file each; STOKER_GOLDEN=1 rewrites them, but no revision."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from pod_shapes import ROOT, SERVERS, decoded, document_of, params, pod_of, server
+from settings_of_tests import GOLDEN
 
 from stoker.model.function import Function
 from stoker.model.policy import PodSecurity, Pool, Toleration
@@ -61,7 +61,7 @@ OBJECTS = objects()
 def test_the_objects_are_as_recorded(name: str) -> None:
     path = FILES / f"{name}.yaml"
     text = yaml.safe_dump_all(OBJECTS[name], sort_keys=False, width=120)
-    if os.environ.get("STOKER_GOLDEN") == "1":
+    if GOLDEN:
         path.write_text(text)
     assert text == path.read_text(), f"{path.name} is out of date: look at the difference, then make golden"
 

@@ -9,7 +9,6 @@ PYTEST_DONT_REWRITE: a test file imports this module for its functions before it
 
 import base64
 import json
-import os
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from settings_of_tests import REQUIRE_CLUSTER
 
 from cluster import api_only, binaries
 from cluster.api_only import ApiServer
@@ -38,7 +38,7 @@ def lacking() -> str:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where it cannot run, one test stands for all that want the server, so that the report has one line."""
-    why = "" if os.environ.get("STOKER_REQUIRE_CLUSTER") == "1" else lacking()
+    why = "" if REQUIRE_CLUSTER else lacking()
     wanting = [item for item in items if "api_server" in getattr(item, "fixturenames", ())]
     if why and wanting:
         wanting[0].add_marker(pytest.mark.skip(reason=f"{why} (for {len(wanting)} tests)"))

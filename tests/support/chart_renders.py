@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from settings_of_tests import REQUIRE_CLUSTER
 
 from cluster import binaries
 
@@ -93,7 +94,7 @@ def helm(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
     """helm with these arguments; never raises for what helm says."""
     if not binaries.available(["helm"]):
         why = "needs helm, which is not built: `make cluster` builds it"
-        if os.environ.get("STOKER_REQUIRE_CLUSTER") == "1":
+        if REQUIRE_CLUSTER:
             pytest.fail(why)
         pytest.skip(why)
     # A helm of its own: neither the user's repositories nor a cluster that happens to be there.

@@ -4,12 +4,12 @@ One per session. A test file takes it by `pytest_plugins = ("crd_server_fixture"
 tests are skipped with one sentence; with STOKER_REQUIRE_CLUSTER=1 they fail instead.
 """
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from crd_server import SYSTEM, Server, admission_policies, collection, crds
+from settings_of_tests import REQUIRE_CLUSTER
 
 from cluster import api_only, binaries
 
@@ -20,7 +20,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     missing = [name for name in api_only.programs(controller_manager=True) if not binaries.available([name])]
     if missing:
         why = f"needs a real API server, and {' and '.join(missing)} are not built: `make cluster` builds them"
-        if os.environ.get("STOKER_REQUIRE_CLUSTER") == "1":
+        if REQUIRE_CLUSTER:
             pytest.fail(why)
         pytest.skip(why)
     with api_only.start(tmp_path_factory.mktemp("crd-server"), controller_manager=True) as running:

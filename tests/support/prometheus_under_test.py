@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from settings_of_tests import REQUIRE_CLUSTER
 
 from cluster.binaries import available, binary
 from stoker.wire.cluster import L_COMPONENT, L_NAME, NAME, PORT_INTERNAL
@@ -32,7 +33,7 @@ def need_prometheus() -> None:
     if available(PROGRAMS):
         return
     why = "needs the real Prometheus, which is not built: `make cluster` builds it"
-    if os.environ.get("STOKER_REQUIRE_CLUSTER") == "1":
+    if REQUIRE_CLUSTER:
         pytest.fail(why)
     pytest.skip(why)
 
