@@ -31,8 +31,8 @@ LEAF_LIFETIME = dt.timedelta(days=90)
 SPREAD = dt.timedelta(days=1)
 """How long a new root is only trusted before it signs: processes read their Secrets every minute."""
 RENEW_AT = 2 / 3
-CHECK_S = 3600.0
-"""How often ensure() is due; nothing it does is urgent but the first time."""
+CHECK_S = 60.0
+"""How often ensure() is due: renewal could wait, but without a Secret that somebody deleted no new pod gets ready."""
 
 _K_PREVIOUS_CERTIFICATE, _K_PREVIOUS_KEY = "previous.crt", "previous.key"
 

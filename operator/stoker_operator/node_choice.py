@@ -1,4 +1,4 @@
-"""Nodes that the pods of a function may go to, so that plan() counts no others: of its pool, and not cordoned."""
+"""Nodes that the pods of a function may go to, so that plan() counts no others: of its pool, ready and not cordoned."""
 
 from collections.abc import Mapping
 
@@ -19,8 +19,9 @@ class NodeChoice:
 
     def set_node(self, name: str, node: Node | None) -> None:
         """The newest Node object; None when it is gone."""
-        labels = None if node is None or node.cordoned else node.metadata.labels or {}
-        if node is not None and node.cordoned:
+        closed = node is not None and (node.cordoned or not node.ready)
+        labels = None if node is None or closed else node.metadata.labels or {}
+        if closed:
             self._closed.add(name)
         else:
             self._closed.discard(name)

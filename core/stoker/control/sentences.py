@@ -122,7 +122,8 @@ def waiting(draft: Draft, pair: Pair, found: Holding) -> str:
         parts.append(f": {found.held} of {found.devices} {verb} {replicas}")
     closed = sum(count for node, count in found.on_nodes.items() if not draft.board.may_go(pair, node))
     if closed:
-        parts.append(f"; {closed} of {found.devices} on nodes that take no pod of it (cordoned, or of another pool)")
+        why = "not ready, cordoned, or of another pool"
+        parts.append(f"; {closed} of {found.devices} on nodes that take no pod of it ({why})")
     parts += [f"; {clause}" for clause in found.sick[:SHOWN]]
     if len(found.sick) > SHOWN:
         parts.append(f"; so are {len(found.sick) - SHOWN} more")
