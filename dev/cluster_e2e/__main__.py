@@ -3,6 +3,7 @@
 The cluster is that of $KUBECONFIG where its administrator allows it (`kubectl label namespace kube-system
 stoker.dev/e2e=allowed`); else one of dev/cluster, brought up for this and taken down again (STOKER_KEEP_CLUSTER=1 keeps
 it). Where that cannot run here, one line says what is lacking and all is well, unless STOKER_REQUIRE_CLUSTER=1.
+`python -m cluster_e2e programs` only makes the programs that contract tests start.
 """
 
 import os
@@ -42,6 +43,8 @@ class Under(msgspec.Struct, frozen=True):
 
 def main(words: list[str]) -> int:
     try:
+        if words == ["programs"]:
+            return _programs()
         with _cluster() as under:
             if under is None:
                 return 1 if _required() else 0
@@ -51,6 +54,15 @@ def main(words: list[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _programs() -> int:
+    if (lack := prerequisites.lacking()) is not None:
+        return _skip("contract tests on a real API server", lack)
+    with _step("programs"):
+        prerequisites.install_packages(prerequisites.missing_packages())
+        binaries.ensure([program for group in groups.GROUPS for program in group.packages], _say)
+    return 0
 
 
 def _test(under: Under, words: list[str]) -> int:
@@ -83,7 +95,7 @@ def _cluster() -> Iterator[Under | None]:
     ran = start.runs(wanted)
     lack = None if ran else prerequisites.lacking()
     if lack is not None:
-        print(f"SKIPPED: tests on a cluster: {lack}", file=sys.stderr if _required() else sys.stdout)
+        _skip("tests on a cluster", lack)
         yield None
         return
     try:
@@ -122,6 +134,12 @@ def _name_of(kubeconfig: Path) -> str:
     folder = kubeconfig.resolve().parent
     found = start.saved(folder)
     return found.name if found is not None and found.directory == folder else ""
+
+
+def _skip(what: str, lack: str) -> int:
+    """One line, and the exit code that it means here."""
+    print(f"SKIPPED: {what}: {lack}", file=sys.stderr if _required() else sys.stdout)
+    return int(_required())
 
 
 def _required() -> bool:
