@@ -190,13 +190,14 @@ async def test_own_hostnames_act_as_the_policy_allows(g: GatewayInCluster) -> No
 
 
 async def test_what_no_node_can_hold_is_refused_until_one_can(g: GatewayInCluster) -> None:
-    await g.function(gpu={"memory": "40Gi"})
+    # More than the nodes of any other test have: FunctionNodes are the cluster's, and the server is the session's.
+    await g.function(gpu={"memory": "400Gi"})
     await g.ledger(GPU)
     await g.start()
     await g.known("f")
     answer = await g.call()
     assert (answer.status, answer.problem().reason) == (503, "NoFittingDevice")
-    await g.ledger(GPU, GPU | {"id": "GPU-2", "memoryMib": 81920})
+    await g.ledger(GPU, GPU | {"id": "GPU-2", "memoryMib": 819200})
     await until(lambda: not g.platform.gateway._view._unplaceable)
     calling = asyncio.create_task(g.call())
     await until(lambda: len(g.platform.gateway._live) == 1)

@@ -81,13 +81,25 @@ class Server:
         accept: str = "application/json",
         query: Mapping[str, str] | None = None,
     ) -> Answer:
-        self._connection.putrequest(method, path + ("?" + urlencode(query) if query else ""))
         body = b"" if content is None else json.dumps(content).encode()
-        for name, value in who.headers() if who else ():
+        headers = [
+            *(who.headers() if who else ()),
+            ("Accept", accept),
+            ("Content-Type", content_type),
+            ("Content-Length", str(len(body))),
+        ]
+        target = path + ("?" + urlencode(query) if query else "")
+        try:
+            return self._ask(method, target, body, headers)
+        except (http.client.RemoteDisconnected, ConnectionError, ssl.SSLEOFError):
+            # The server closes what was idle for some minutes.
+            self._connection.close()
+            return self._ask(method, target, body, headers)
+
+    def _ask(self, method: str, target: str, body: bytes, headers: list[tuple[str, str]]) -> Answer:
+        self._connection.putrequest(method, target)
+        for name, value in headers:
             self._connection.putheader(name, value)
-        self._connection.putheader("Accept", accept)
-        self._connection.putheader("Content-Type", content_type)
-        self._connection.putheader("Content-Length", str(len(body)))
         self._connection.endheaders(body)
         response = self._connection.getresponse()
         return Answer(response.status, json.loads(response.read()))
