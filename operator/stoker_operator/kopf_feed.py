@@ -54,6 +54,7 @@ class KopfFeed:
         self._store = store
         self._on_policy = on_policy
         self._stop = threading.Event()
+        self._failed = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -80,7 +81,7 @@ class KopfFeed:
     @property
     def failed(self) -> bool:
         """Whether kopf has ended although nobody stopped it."""
-        return self._thread is not None and not self._thread.is_alive() and not self._stop.is_set()
+        return self._failed
 
     async def stop(self) -> None:
         """Watch no more."""
@@ -97,15 +98,20 @@ class KopfFeed:
             log.exception("kopf_failed")
 
     async def _watch(self) -> None:
-        await kopf.operator(
-            registry=self._registry(),
-            settings=_settings(),
-            # Only peering uses it. Left to kopf it is a user's name, and a container's user id has none: KeyError.
-            identity=_IDENTITY,
-            clusterwide=True,
-            standalone=True,
-            stop_flag=self._stop,
-        )
+        try:
+            await kopf.operator(
+                registry=self._registry(),
+                settings=_settings(),
+                # Only peering uses it. Left to kopf it is a user's name, and a container's user id has none: KeyError.
+                identity=_IDENTITY,
+                clusterwide=True,
+                standalone=True,
+                stop_flag=self._stop,
+            )
+        finally:
+            self._failed = not self._stop.is_set()
+            # A thread of kopf's waits for it, and the loop would wait for that thread for ever.
+            self._stop.set()
         # Its TLS connections close by and by, and a loop that ends before leaves them open.
         await asyncio.sleep(GOODBYE_S)
 
