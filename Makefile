@@ -16,11 +16,11 @@ IMAGE_LOCK := --python-version 3.11 --python-platform x86_64-manylinux_2_36 --ge
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint types imports fast coverage e2e bench explore golden docs chart lock clean
+.PHONY: help setup demo test lint types imports fast coverage e2e bench bench-cluster explore golden docs chart lock clean
 .PHONY: cluster cluster-down images demo-cluster programs e2e-cluster
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[-a-z0-9]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[-a-z0-9]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/.installed ## Put the locked environment into .venv (PYTHON=python3)
 
@@ -71,6 +71,9 @@ e2e-cluster: setup ## The same on a real Kubernetes: KUBECONFIG's, or the one of
 
 bench: setup ## Measure: added latency, requests per second, memory; nginx as the limit
 	$(PY) -m bench
+
+bench-cluster: setup ## The same for Kubernetes: operator, ledger, burst of pods, extender, cold starts (half an hour)
+	@$(PY) -m bench.cluster all
 
 explore: setup ## Property tests on examples never drawn before, ten times over
 	for round in 1 2 3 4 5 6 7 8 9 10; do STOKER_EXPLORE=1 $(PY) -m pytest -q -m property || exit 1; done
