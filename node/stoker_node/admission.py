@@ -108,6 +108,7 @@ class Admission:
             predicted_exec_us=exec_us,
             priority=target.function.spec.priority,
             cold=headers.get(_COLD) == b"1",
+            percentile=target.function.spec.slo.percentile,
         )
         late_ok = headers.get(_LATE_OK) == b"1"
         return Ask(target.function, flow, request, late_ok, headers.get(_PROFILE) != b"0")

@@ -16,6 +16,7 @@ from stoker.model.device import Device, Reservation
 from stoker.model.function import Function, Probe, Sharing, Variant
 from stoker.model.replica import ReplicaSpec, ReplicaState, ReplicaStatus
 from stoker.names import flow_of, parse_replica_id
+from stoker.policies.queueing.interface import Weights
 from stoker.prediction import Predictions
 from stoker.reasons import Reason
 from stoker_node.admission import Admission
@@ -139,7 +140,7 @@ class Agent:
                 flow_key = flow_of(key, variant, function.primary)
                 weights[flow_key] = function.spec.fair_share
                 self._table.flow(flow_key, key, variant)
-        self._dispatcher.set_weights(weights)
+        self._dispatcher.set_weights(Weights(weights))
         for flow in tuple(self._table.flows.values()):
             self._define(flow)
         for key in before.keys() - functions.keys():

@@ -10,7 +10,7 @@ from typing import Any
 
 from stoker import metrics as m
 from stoker.model.replica import ReplicaState
-from stoker.policies.queueing.interface import QueuePolicy
+from stoker.policies.queueing.interface import QueuePolicy, Weights
 from stoker.policies.queueing.registry import exchange, make_queueing
 from stoker.prediction import Predictions
 from stoker.reasons import Reason
@@ -46,7 +46,7 @@ class Dispatcher:
         self._clock_us = clock_us
         self._cut_grace_s = cut_grace_s
         self._queued: dict[str, Call] = {}
-        self._weights: dict[str, int] = {}
+        self._weights = Weights()
         self._forward: Forward | None = None
         self._idle: list[asyncio.Future[None]] = []
         self._same_id = 0
@@ -151,7 +151,7 @@ class Dispatcher:
         self.policy.set_weights(self._weights)
         self.offer(self._table.devices.values())
 
-    def set_weights(self, weights: dict[str, int]) -> None:
+    def set_weights(self, weights: Weights) -> None:
         self._weights = weights
         self.policy.set_weights(weights)
 

@@ -10,7 +10,7 @@ import pytest
 
 from stoker.errors import StokerError
 from stoker.model.request import QueuedRequest
-from stoker.policies.queueing.interface import QueuePolicy
+from stoker.policies.queueing.interface import QueuePolicy, Weights
 from stoker.policies.queueing.registry import POLICIES, make_queueing
 from stoker.policies.queueing.serve_late import ServeLate
 from stoker.testing.builders import make_request, make_slot
@@ -53,7 +53,7 @@ def test_an_empty_policy_answers_everything(make: Make) -> None:
     assert policy.queued() == policy.queued("default/f") == 0
     assert policy.work_ahead_us(make_request(), ["default/f"]) == 0
     assert list(policy.schedule(0)) == []
-    policy.set_weights({"default/f": 3})
+    policy.set_weights(Weights({"default/f": 3}))
     policy.done(make_request(), 5)
 
 
@@ -165,7 +165,7 @@ def test_a_starvation_free_policy_pops_a_request_whatever_comes_after_it_and_oth
 @each(ALL)
 def test_shares_are_followed_where_declared_and_ignored_where_not(make: Make) -> None:
     policy = make()
-    policy.set_weights({"default/a": 9, "default/b": 1})
+    policy.set_weights(Weights({"default/a": 9, "default/b": 1}))
     for now_us in range(100):
         for flow in ("default/a", "default/b"):
             policy.push(make_request(flow=flow, arrival_us=now_us))

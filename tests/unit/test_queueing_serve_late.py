@@ -4,6 +4,7 @@ import pytest
 
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.fcfs import Fcfs
+from stoker.policies.queueing.interface import Weights
 from stoker.policies.queueing.least_slack import LeastSlack
 from stoker.policies.queueing.serve_late import ServeLate
 from stoker.testing.builders import make_request, make_slot
@@ -121,7 +122,7 @@ class Recording:
     def __init__(self) -> None:
         self.held: list[QueuedRequest] = []
         self.ended: list[str] = []
-        self.weights: dict[str, int] = {}
+        self.weights = Weights()
 
     def push(self, request: QueuedRequest) -> None:
         self.held.append(request)
@@ -143,7 +144,7 @@ class Recording:
     def next_expiry_us(self) -> int | None:
         return None
 
-    def set_weights(self, weights: dict[str, int]) -> None:
+    def set_weights(self, weights: Weights) -> None:
         self.weights = weights
 
     def export(self) -> list[QueuedRequest]:
@@ -165,14 +166,14 @@ def test_it_wraps_a_policy_that_it_knows_by_the_interface_only() -> None:
     punctual, missed = make_request("punctual"), late()
     policy.push(missed)
     policy.push(punctual)
-    policy.set_weights({"default/f": 2})
+    policy.set_weights(Weights({"default/f": 2}))
     popped = [policy.pop(make_slot("default/f"), 1) for _ in range(2)]
     assert popped == [punctual, missed]
     for request in (punctual, missed):
         policy.done(request, 5)
     # The wrapped policy saw the late one leave by cancel: it has nothing to settle for it.
     assert inner.ended == ["punctual"]
-    assert inner.weights == {"default/f": 2}
+    assert inner.weights == Weights({"default/f": 2})
     assert policy.name == "recording"
     assert not policy.guarantees.starvation_free
 

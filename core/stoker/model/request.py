@@ -23,6 +23,16 @@ class QueuedRequest(Struct, kw_only=True):
     """Predicted execution time (a mean, or the prior of an unknown function)."""
     priority: Priority = Priority.STANDARD
     cold: bool = False
+    percentile: float = 99.0
+    """Of the function's objective: how many of its requests are to be on time, in percent."""
+    start_us: int = 0
+    """Predicted time until the function is resident, where the slot's device does not hold it yet (SlotView.warm)."""
+    memory_mib: int = 0
+    """Device memory of one replica."""
+
+    @property
+    def namespace(self) -> str:
+        return self.flow.partition("/")[0]
 
     @property
     def latest_start_us(self) -> int:

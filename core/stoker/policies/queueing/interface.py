@@ -4,7 +4,7 @@ The agent and the simulator drive the same object through this interface only. A
 clock: `now_us` is an argument, in integer microseconds (floats would break replay).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -31,6 +31,29 @@ class SlotView(Struct, frozen=True):
     device_id: str
     eligible: Collection[str]
     """Flows that have a live replica with free concurrency on the device. A live view: read, never kept."""
+    warm: Collection[str] | None = None
+    """Those of them that are resident on the device; None: all. What is not pays QueuedRequest.start_us first."""
+
+
+class Weights(Struct, frozen=True):
+    """Fair shares, at least 1 each; who is not named has 1. Fairness is two-level: the namespaces share the device by
+    their weights, and the flows of one namespace share what it gets.
+    """
+
+    flows: Mapping[str, int] = {}
+    namespaces: Mapping[str, int] = {}
+
+
+class QueueParams(Struct, frozen=True, kw_only=True):
+    """What a policy is made with; each takes what it knows and ignores the rest."""
+
+    seed: int = 0
+    """Of a policy that draws."""
+    slots: int = 1
+    """Concurrent executions over all devices that are served by this policy object, as far as they are known."""
+
+
+DEFAULTS = QueueParams()
 
 
 class QueuePolicy(Protocol):
@@ -62,8 +85,8 @@ class QueuePolicy(Protocol):
     def next_expiry_us(self) -> int | None:
         """The earliest `timeout_us` of what is queued: when drop_expired() is due; None when empty."""
 
-    def set_weights(self, weights: dict[str, int]) -> None:
-        """Fair shares by flow; flows not named have weight 1. Policies without fairness ignore it."""
+    def set_weights(self, weights: Weights) -> None:
+        """The shares from now on. Policies without fairness ignore them."""
 
     def export(self) -> list[QueuedRequest]:
         """Take everything out, in the order of arrival: what the next policy gets pushed."""

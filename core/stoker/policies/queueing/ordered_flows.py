@@ -19,7 +19,7 @@ from itertools import islice
 from stoker.errors import StokerError
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.due_heap import DueHeap
-from stoker.policies.queueing.interface import SlotView
+from stoker.policies.queueing.interface import DEFAULTS, QueueParams, SlotView, Weights
 
 Rank = tuple[int | str, ...]
 """What a policy sorts by; equal ranks go in the order of their push."""
@@ -43,7 +43,7 @@ class _Flow:
 class OrderedFlows(ABC):
     """Everything that QueuePolicy asks for but the name, the guarantees and the rank."""
 
-    def __init__(self) -> None:
+    def __init__(self, params: QueueParams = DEFAULTS) -> None:  # noqa: ARG002  a fixed rank needs none
         self._flows: dict[str, _Flow] = {}
         self._heads: list[_Head] = []
         self._head_of: dict[str, _Head] = {}
@@ -99,7 +99,7 @@ class OrderedFlows(ABC):
     def next_expiry_us(self) -> int | None:
         return self._expiries.next_due_us()
 
-    def set_weights(self, weights: dict[str, int]) -> None:  # noqa: B027  nothing to do is the default
+    def set_weights(self, weights: Weights) -> None:  # noqa: B027  nothing to do is the default
         """Ignored: a rank knows no shares."""
 
     def export(self) -> list[QueuedRequest]:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from stoker.errors import StokerError
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.due_heap import DueHeap
-from stoker.policies.queueing.interface import Guarantees, QueuePolicy, SlotView
+from stoker.policies.queueing.interface import Guarantees, QueuePolicy, SlotView, Weights
 from stoker.policies.queueing.ordered_flows import OrderedFlows, Rank
 
 
@@ -102,7 +102,7 @@ class ServeLate:
             default=None,
         )
 
-    def set_weights(self, weights: dict[str, int]) -> None:
+    def set_weights(self, weights: Weights) -> None:
         self._inner.set_weights(weights)
 
     def export(self) -> list[QueuedRequest]:
