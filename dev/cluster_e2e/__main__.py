@@ -1,9 +1,10 @@
 """`python -m cluster_e2e [WORDS FOR PYTEST]`: runs the tests marked `cluster`, and leaves the cluster as it was.
 
-The cluster is that of $KUBECONFIG where its administrator allows it (`kubectl label namespace kube-system
-stoker.dev/e2e=allowed`); else one of dev/cluster, brought up for this and taken down again (STOKER_KEEP_CLUSTER=1 keeps
-it). Where that cannot run here, one line says what is lacking and all is well, unless STOKER_REQUIRE_CLUSTER=1.
-`python -m cluster_e2e programs` only makes the programs that contract tests start.
+The cluster is that of $KUBECONFIG where it is one of dev/cluster, or its administrator allows it (`kubectl label
+namespace kube-system stoker.dev/e2e=allowed`) and nothing of Stoker is in it; else one of dev/cluster, brought up for
+this and taken down again (STOKER_KEEP_CLUSTER=1 keeps it). Where that cannot run here, one line says what is lacking
+and all is well, unless STOKER_REQUIRE_CLUSTER=1. `python -m cluster_e2e programs` only makes the programs that
+contract tests start.
 """
 
 import os
@@ -67,10 +68,10 @@ def _programs() -> int:
 
 def _test(under: Under, words: list[str]) -> int:
     before = release.installed(under.kubeconfig)
-    with _step("chart installed"):
-        archives = images.built() if under.name else {}
-        release.install(under.kubeconfig, release.values(archives))
     try:
+        with _step("chart installed"):
+            archives = images.built() if under.name else {}
+            release.install(under.kubeconfig, release.values(archives))
         command = [sys.executable, "-m", "pytest", "-m", "cluster", "-p", "no:randomly", *words]
         environment = {**os.environ, "KUBECONFIG": str(under.kubeconfig), "STOKER_CLUSTER": under.name}
         with _step("tests on the cluster"):
@@ -86,8 +87,12 @@ def _cluster() -> Iterator[Under | None]:
     given = os.environ.get("KUBECONFIG", "")
     if given:
         if (lack := _refused(Path(given))) is None:
+            ours = _ours(Path(given))
+            if ours is not None:
+                # What is tested is what is here, not what was here when the cluster was made.
+                _bring_up(ours)
             binaries.ensure(_PROGRAMS, _say)
-            yield Under(Path(given), _name_of(Path(given)))
+            yield Under(Path(given), ours.name if ours is not None else "")
             return
         _say(f"KUBECONFIG is left alone: {lack}")
     fresh = layout.make_layout(NAME, INDEX, layout.DEFAULT_PORT_BASE)
@@ -111,7 +116,7 @@ def _bring_up(wanted: layout.Layout) -> None:
     prerequisites.install_packages(prerequisites.missing_packages())
     images.build_all(_IMAGES, _say, registry=None, tag="dev")
     binaries.ensure([*groups.WHOLE_CLUSTER, *_PROGRAMS], _say)
-    if cluster(["up", f"--name={NAME}", f"--index={wanted.index}"]) != 0:
+    if cluster(["up", f"--name={wanted.name}", f"--index={wanted.index}"]) != 0:
         raise ClusterError("e2e: the cluster did not come up; the line above says why")
 
 
@@ -119,21 +124,25 @@ def _refused(kubeconfig: Path) -> str | None:
     """Why the cluster of a kubeconfig is not for these tests, in one sentence."""
     if not kubeconfig.is_file():
         return f"there is no file {kubeconfig}"
-    if _name_of(kubeconfig):
+    if _ours(kubeconfig) is not None:
         return None
     binaries.ensure(["kubectl"], _say)
     try:
         said = kubectl(kubeconfig, "get", "namespace", "kube-system", f"--output=jsonpath={ALLOWED}", timeout_s=15)
+        if said != "allowed":
+            return "its namespace kube-system lacks the label stoker.dev/e2e=allowed"
+        found = kubectl(kubeconfig, "get", "crd", "--output=name", timeout_s=15)
     except KubectlError as error:
         return str(error)
-    return None if said == "allowed" else "its namespace kube-system lacks the label stoker.dev/e2e=allowed"
+    # The tests install their own values and remove everything in the end: nobody's functions may be there.
+    return "Stoker's CRDs are in it already, and maybe somebody's functions" if ".stoker.dev" in found else None
 
 
-def _name_of(kubeconfig: Path) -> str:
-    """The name of a cluster of dev/cluster, if it is one."""
+def _ours(kubeconfig: Path) -> layout.Layout | None:
+    """The cluster of dev/cluster that a kubeconfig is of, if it is of one."""
     folder = kubeconfig.resolve().parent
     found = start.saved(folder)
-    return found.name if found is not None and found.directory == folder else ""
+    return found if found is not None and found.directory == folder else None
 
 
 def _skip(what: str, lack: str) -> int:

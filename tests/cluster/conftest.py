@@ -12,7 +12,6 @@ from cluster_under_test import ClusterUnderTest
 from cluster import release
 
 LEFT = Path(__file__).parents[2] / "build" / "cluster-e2e"
-NODES = ("node-a", "node-b")
 _FAILED = pytest.StashKey[bool]()
 
 
@@ -40,7 +39,7 @@ def namespace(as_is: ClusterUnderTest, request: pytest.FixtureRequest) -> Iterat
 @pytest.fixture
 def cluster(as_is: ClusterUnderTest) -> ClusterUnderTest:
     """The cluster with its usual GPUs, two on each node. `as_is` is for tests that arrange others."""
-    as_is.arrange(dict.fromkeys(NODES, ()))
+    as_is.arrange({as_is.first: (), as_is.second: ()})
     return as_is
 
 

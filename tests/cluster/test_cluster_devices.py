@@ -15,7 +15,7 @@ RARE = {"keepAlive": {"policy": "FixedTTL", "ttl": "5m"}, "maxReplicas": 1}
 def test_two_functions_on_one_time_sliced_gpu_run_in_the_order_of_their_slack(
     as_is: ClusterUnderTest, namespace: str
 ) -> None:
-    as_is.arrange({"node-a": ("gpus=1", "shares=4"), "node-b": NONE})
+    as_is.arrange({as_is.first: ("gpus=1", "shares=4"), as_is.second: NONE})
     kept = {"minReplicas": 1, "maxReplicas": 1}
     as_is.apply(namespace, "patient", gpu=SHARED, scaling=kept, slo={"latency": "30s"})
     as_is.apply(namespace, "urgent", gpu=SHARED, scaling=kept, slo={"latency": "3s"})
@@ -35,7 +35,7 @@ def test_two_functions_on_one_time_sliced_gpu_run_in_the_order_of_their_slack(
 
 
 def test_three_exclusive_functions_take_turns_on_two_gpus(as_is: ClusterUnderTest, namespace: str) -> None:
-    as_is.arrange({"node-a": (), "node-b": NONE})
+    as_is.arrange({as_is.first: (), as_is.second: NONE})
     names = ("one", "two", "three")
     for name in names:
         as_is.apply(namespace, name, scaling=RARE)
@@ -47,7 +47,7 @@ def test_three_exclusive_functions_take_turns_on_two_gpus(as_is: ClusterUnderTes
 
 
 def test_under_constant_backlog_every_function_gets_a_turn(as_is: ClusterUnderTest, namespace: str) -> None:
-    as_is.arrange({"node-a": (), "node-b": NONE})
+    as_is.arrange({as_is.first: (), as_is.second: NONE})
     names = ("one", "two", "three")
     for name in names:
         as_is.apply(namespace, name, scaling=RARE)
@@ -68,7 +68,7 @@ def test_under_constant_backlog_every_function_gets_a_turn(as_is: ClusterUnderTe
 def test_a_request_that_the_gpu_would_answer_too_late_is_diverted_to_a_node_without_gpus(
     as_is: ClusterUnderTest, namespace: str
 ) -> None:
-    as_is.arrange({"node-a": (), "node-b": NONE})
+    as_is.arrange({as_is.first: (), as_is.second: NONE})
     as_is.apply(
         namespace,
         "divert",
@@ -78,7 +78,7 @@ def test_a_request_that_the_gpu_would_answer_too_late_is_diverted_to_a_node_with
         onPredictedMiss=["Divert", "ServeLate"],
     )
     as_is.wait_warm(namespace, "divert", 1)
-    as_is.core.patch_node("node-a", {"spec": {"unschedulable": True}})
+    as_is.core.patch_node(as_is.first, {"spec": {"unschedulable": True}})
     try:
         for _ in range(3):
             assert as_is.call(namespace, "divert", "/?sleep_ms=1000").status == 200
@@ -90,17 +90,17 @@ def test_a_request_that_the_gpu_would_answer_too_late_is_diverted_to_a_node_with
             return next((each for each in answers if "gpu" not in each.headers["stoker-device"].lower()), None)
 
         answer = wait_until("a request is answered by the cpu variant", diverted, 40)
-        assert as_is.node_of(namespace, answer.pod) == "node-b"
-        assert as_is.node("node-b")["counts"]["gpus"] == 0
+        assert as_is.node_of(namespace, answer.pod) == as_is.second
+        assert as_is.node(as_is.second)["counts"]["gpus"] == 0
     finally:
-        as_is.core.patch_node("node-a", {"spec": {"unschedulable": False}})
+        as_is.core.patch_node(as_is.first, {"spec": {"unschedulable": False}})
 
 
 @pytest.mark.timeout(200)
 def test_a_pod_that_the_kubelet_gave_an_unfit_gpu_is_replaced_by_one_with_the_fitting(
     as_is: ClusterUnderTest, namespace: str
 ) -> None:
-    as_is.arrange({"node-a": ("prefer=smallest", "0.memory=16Gi", "1.memory=80Gi"), "node-b": NONE})
+    as_is.arrange({as_is.first: ("prefer=smallest", "0.memory=16Gi", "1.memory=80Gi"), as_is.second: NONE})
     as_is.apply(namespace, "large", gpu={"memory": "24Gi"}, scaling={"minReplicas": 1, "maxReplicas": 1})
     wait_until("it has a status", lambda: as_is.condition(namespace, "large"), 15)
     answer = as_is.call(namespace, "large")
@@ -114,7 +114,7 @@ def test_a_pod_that_the_kubelet_gave_an_unfit_gpu_is_replaced_by_one_with_the_fi
     (pod,) = as_is.replica_pods(namespace)
     time.sleep(10)
     assert [each.metadata.uid for each in as_is.replica_pods(namespace)] == [pod.metadata.uid], "it stays: no livelock"
-    uuid = next(uuid for uuid, memory_mib in as_is.gpu_facts("node-a").items() if memory_mib == 80 * 1024)
+    uuid = next(uuid for uuid, memory_mib in as_is.gpu_facts(as_is.first).items() if memory_mib == 80 * 1024)
     assert uuid in as_is.call(namespace, "large").headers["stoker-device"]
 
 

@@ -15,32 +15,32 @@ def test_replicas_go_where_the_image_is_and_then_where_the_function_is_warm(
     cluster: ClusterUnderTest, namespace: str, ours: ClusterOfOurs
 ) -> None:
     rare = image("echo-function").replace(":", "-here:")
-    ours.name_image("node-b", image("echo-function"), rare)
+    ours.name_image(cluster.second, image("echo-function"), rare)
 
     def listed(node: str) -> bool:
         return any(rare in (each.names or ()) for each in cluster.core.read_node(node).status.images)
 
-    wait_until("the kubelet of node-b tells of the image", lambda: listed("node-b"), 30)
-    assert not listed("node-a")
+    wait_until("the kubelet of the second node tells of the image", lambda: listed(cluster.second), 30)
+    assert not listed(cluster.first)
     cluster.apply(namespace, "placed", container={"image": rare}, scaling={"maxReplicas": 2})
     cluster.wait_ready(namespace, "placed")
 
     def known() -> bool:
-        return any(each["reference"] == rare for each in cluster.node("node-b").get("images", ()))
+        return any(each["reference"] == rare for each in cluster.node(cluster.second).get("images", ()))
 
-    wait_until("the FunctionNode of node-b tells of it", known, 30)
+    wait_until("the FunctionNode of the second node tells of it", known, 30)
     first = cluster.call(namespace, "placed")
     assert first.status == 200, first.text
     scores = scores_of(cluster, namespace, first.pod)
-    assert (scores["node-b"]["warmth"], scores["node-a"]["warmth"]) == ("image", "cold")
-    assert cluster.node_of(namespace, first.pod) == "node-b"
+    assert (scores[cluster.second]["warmth"], scores[cluster.first]["warmth"]) == ("image", "cold")
+    assert cluster.node_of(namespace, first.pod) == cluster.second
     cluster.change(namespace, "placed", scaling={"minReplicas": 2})
     cluster.wait_warm(namespace, "placed", 2)
     (second,) = {pod.metadata.name for pod in cluster.replica_pods(namespace)} - {first.pod}
     scores = scores_of(cluster, namespace, second)
-    assert (scores["node-b"]["warmth"], scores["node-a"]["warmth"]) == ("warm", "cold")
-    assert scores["node-b"]["points"] > scores["node-a"]["points"]
-    assert cluster.node_of(namespace, second) == "node-b"
+    assert (scores[cluster.second]["warmth"], scores[cluster.first]["warmth"]) == ("warm", "cold")
+    assert scores[cluster.second]["points"] > scores[cluster.first]["points"]
+    assert cluster.node_of(namespace, second) == cluster.second
 
 
 def scores_of(cluster: ClusterUnderTest, namespace: str, pod: str) -> dict[str, dict[str, Any]]:
@@ -77,7 +77,7 @@ def test_an_image_that_is_promised_survives_the_collection_of_images(
     )
 
     def promised() -> str:
-        return next((n for n in ("node-a", "node-b") if is_promised(cluster, n, kept)), "")
+        return next((n for n in (cluster.first, cluster.second) if is_promised(cluster, n, kept)), "")
 
     node = wait_until("a FunctionNode promises the image", promised, 60)
     assert ours.has_image(node, loose)

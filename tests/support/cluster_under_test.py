@@ -23,12 +23,13 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import stream
 
-from cluster import images, release
+from cluster import fake_nodes, images, release
 
 SYSTEM = release.NAMESPACE
 GROUP, VERSION, PLURAL = "stoker.dev", "v1alpha1", "gpufunctions"
 REPLICAS = "stoker.dev/role=replica"
 CALLER = "caller"
+NOT_WORKERS = {"node-role.kubernetes.io/control-plane", fake_nodes.MARK}
 USUAL = ("gpus=2", "shares=1", "prefer=spread", "allocate=ok")
 T = TypeVar("T")
 Pod = Any
@@ -73,6 +74,10 @@ class ClusterUnderTest:
         self.core: Any = client.CoreV1Api()
         self.apps: Any = client.AppsV1Api()
         self.custom: Any = client.CustomObjectsApi()
+        # KWOK's nodes run nothing, and control planes of other clusters take no pods.
+        nodes: list[Any] = [each.metadata for each in self.core.list_node().items]
+        names: list[str] = sorted(each.name for each in nodes if not (each.labels.keys() & NOT_WORKERS))
+        self.first, self.second = names[:2]
         self.coordination: Any = client.CoordinationV1Api()
         self._pool = ThreadPoolExecutor(32)
         self._arranged: dict[str, tuple[str, ...]] = {}
