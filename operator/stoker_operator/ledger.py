@@ -96,11 +96,13 @@ class Nodes:
         return self._statuses.keys()
 
     def devices(self, now_us: int) -> tuple[Device, ...]:
-        """All devices. Those of a node on which nothing can be started now are not healthy, and say why."""
+        """All devices. Those of a node on which nothing can be started now are not healthy, and say why; a fault is what
+        its agent found, so these have none.
+        """
         found: list[Device] = []
         for name, devices in self._devices.items():
             trouble = self._trouble(name, now_us)
-            found.extend(replace(d, healthy=False, reason=trouble) if trouble else d for d in devices)
+            found.extend(replace(d, healthy=False, reason=trouble, fault=None) if trouble else d for d in devices)
         return tuple(found)
 
     def is_lost(self, name: str, now_us: int) -> bool:

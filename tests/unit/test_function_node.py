@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from stoker.errors import InvalidObject
 from stoker.model.device import Device, DeviceKind, DeviceMode
 from stoker.model.function import Variant
+from stoker.model.gpu_fault import FaultCode
 from stoker.model.replica import ReplicaState
 from stoker.wire.function_node import (
     FLIP_INTERVAL_US,
@@ -129,11 +130,22 @@ def test_a_probed_device_comes_back_with_its_node() -> None:
         mode=DeviceMode.MPS,
         healthy=False,
         reason="XID 79",
+        fault=FaultCode.XID,
         simulated=True,
     )
     (back,) = devices_of("node-a", status(device_status(device, reason="XidError")))
     assert back == replace(device, id="node-a/GPU-1", node="node-a")
     assert device_status(replace(device, healthy=True), reason="XidError").reason == ""
+
+
+@pytest.mark.parametrize(
+    ("word", "fault"),
+    [("NotOffered", FaultCode.NOT_OFFERED), ("", None), ("OfANewerAgent", FaultCode.DRIVER_ERROR)],
+)
+def test_the_word_for_what_a_device_has_is_a_fault_again(word: str, fault: FaultCode | None) -> None:
+    sick = replace(gpu(healthy=False, message="text"), reason=word)
+    well = replace(sick, healthy=True)
+    assert [device.fault for device in devices_of("n", status(sick, well))] == [fault, None]
 
 
 def test_the_object_goes_with_its_very_node() -> None:

@@ -5,12 +5,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from stoker.model.gpu_fault import FaultCode
 from stoker.model.replica import ReplicaState
 from stoker.wire.cluster import A_REPLICA, ReplicaFrame, ReplicaReport
 from stoker_operator.agent_board import AgentBoard
 from stoker_operator.function_store import FunctionStore
 from stoker_operator.kinds import Dynamic, Kept, Node, Object, Pod
-from stoker_operator.ledger import UNKNOWN_US, Nodes
+from stoker_operator.ledger import SILENT_US, UNKNOWN_US, Nodes
 from stoker_operator.pod_book import PodBook
 from stoker_operator.policy_book import PolicyBook
 
@@ -139,6 +140,21 @@ def test_a_node_is_lost_when_kubelet_and_agent_are_silent_for_long() -> None:
     board.lost("n", 20 * S)
     assert not nodes.is_lost("n", 69 * S)
     assert nodes.is_lost("n", 70 * S)
+
+
+def test_the_devices_of_a_node_that_is_silent_take_nothing_new_and_are_not_called_ill() -> None:
+    board = AgentBoard()
+    nodes = Nodes(board)
+    nodes.set_node("n", node("n"), 0)
+    sick = {"id": "GPU-1", "kind": "gpu", "product": "T4", "memoryMib": 1, "healthy": False, "reason": "XidError"}
+    nodes.set_status("n", {"status": {"agent": {"pod": "p", "address": "a"}, "devices": [sick]}})
+    board.heard("n", frame(), 1 * S)
+    (told,) = nodes.devices(2 * S)
+    assert (told.healthy, told.fault) == (False, FaultCode.XID)
+    board.lost("n", 2 * S)
+    (told,) = nodes.devices(2 * S + SILENT_US)
+    assert (told.healthy, told.fault) == (False, None)
+    assert "silent" in told.reason
 
 
 def pod(uid: str = "p1", *, name: str = "f-0123456789-0", node: str = "n", owner: str = "u1", replica: str = "") -> Pod:

@@ -1,4 +1,4 @@
-"""Where a replica may run and how good a node is, by facts alone (stoker.placement)."""
+"""Which nodes can hold a replica, by facts alone (stoker.placement.filtering)."""
 
 import msgspec
 import pytest
@@ -6,8 +6,8 @@ import pytest
 from stoker.model.device import Device, DeviceKind, DeviceMode
 from stoker.model.function import GpuOption, Sharing, Variant
 from stoker.placement.filtering import Fit, Rejection, filter_node
-from stoker.placement.scoring import Warmth, score_node
-from stoker.placement.view import DeviceView, NodeView, Pace, Resident, Wanted
+from stoker.placement.options import most_memory_mib
+from stoker.placement.view import DeviceView, NodeView, Resident, Wanted
 from stoker.reasons import Reason
 
 pytestmark = pytest.mark.unit
@@ -174,55 +174,50 @@ def test_a_cpu_replica_needs_free_cores() -> None:
     assert refused(msgspec.structs.replace(wanted, millicores=5_000), node(cpu)).for_ever
 
 
-# Scores.
+# What an option takes, on devices that differ.
+
+LARGE_OR_SMALL = (
+    GpuOption(memory_mib=24_000, products=("A100",), sharing=Sharing.SHARED),
+    GpuOption(memory_mib=10_000, products=("T4",), sharing=Sharing.SHARED),
+)
 
 
-def points(view: NodeView, wanted: Wanted | None = None, **pace: int) -> int:
-    wanted = wanted or wants(objective_us=250_000)
-    fit = passed(wanted, view)
-    return score_node(wanted, view, fit, Pace(**{"start_us": 4_000_000, "pull_us": 30_000_000, **pace})).points
+def t4(name: str = "GPU-0") -> Device:
+    return shared(name, product="T4", memory_mib=16_000)
 
 
-def test_warmer_nodes_score_higher() -> None:
-    cold = points(node(gpu()))
-    image = points(node(gpu(), images=frozenset({"fn:1"})))
-    warm = points(node(gpu(), images=frozenset({"fn:1"}), warm=frozenset({"team/fn"})))
-    assert cold < image < warm
+def test_on_a_shared_device_the_first_option_that_it_satisfies_counts_as_for_its_agent() -> None:
+    same_card = (
+        GpuOption(memory_mib=24_000, sharing=Sharing.SHARED),
+        GpuOption(memory_mib=10_000, sharing=Sharing.SHARED),
+    )
+    assert passed(wants(options=same_card), node(shared())).option == same_card[0]
+    # Its agent would reserve 24,000 MiB for it, whatever the second option says.
+    verdict = refused(wants(options=same_card), node(on(shared(), resident(20_000))))
+    assert (verdict.reason, verdict.for_ever) == (Reason.WAITING_FOR_GPU, False)
 
 
-def test_the_warmth_is_said() -> None:
-    view = node(gpu(), images=frozenset({"fn:1"}), promised=frozenset({"fn:1"}))
-    wanted = wants()
-    score = score_node(wanted, view, passed(wanted, view), Pace(start_us=1))
-    assert score.warmth is Warmth.CACHED
+def test_shared_devices_that_differ_each_take_the_option_that_is_theirs() -> None:
+    both = node(shared("GPU-0"), t4("GPU-1"))
+    assert passed(wants(options=LARGE_OR_SMALL), both).option == LARGE_OR_SMALL[0]
+    assert passed(wants(options=LARGE_OR_SMALL), node(t4())).option == LARGE_OR_SMALL[1]
+    assert refused(wants(options=LARGE_OR_SMALL[:1]), both).for_ever
 
 
-def test_a_long_wait_outweighs_a_warm_image() -> None:
-    warm = node(gpu(), images=frozenset({"fn:1"}))
-    assert points(warm, wait_us=120_000_000) < points(node(gpu()), pull_us=1_000_000)
+def test_of_a_replica_whose_device_is_not_known_the_most_that_a_device_here_would_take_counts() -> None:
+    devices = (shared("GPU-0"), t4("GPU-1"))
+    assert most_memory_mib(LARGE_OR_SMALL, devices) == 24_000
+    assert most_memory_mib(LARGE_OR_SMALL, devices[1:]) == 10_000
+    assert most_memory_mib(LARGE_OR_SMALL, ()) == 24_000
 
 
-def test_what_meets_the_objective_is_best_whatever_is_left_over() -> None:
-    relaxed = wants(objective_us=60_000_000)
-    assert points(node(gpu()), relaxed) == points(node(gpu(), images=frozenset({"fn:1"})), relaxed)
-
-
-def test_among_equally_quick_nodes_the_tighter_fit_wins() -> None:
-    wanted = wants(20_000)
-    assert points(node(gpu(memory_mib=24_000)), wanted) > points(node(gpu(memory_mib=80_000)), wanted)
-
-
-def test_a_device_that_is_open_already_is_filled_before_another_is_opened() -> None:
-    wanted = wants(1_000, Sharing.SHARED)
-    assert points(node(on(shared(), resident(1))), wanted) > points(node(shared()), wanted)
-
-
-def test_a_cpu_replica_stays_away_from_gpu_nodes() -> None:
+def test_what_was_given_to_a_node_a_moment_ago_stands_in_the_way_of_its_own_kind_only() -> None:
     cpu = Device(id="cpu", kind=DeviceKind.CPU, product="cpu", memory_mib=8_000, millicores=4_000, node="n")
-    wanted = wants(options=(), variant=Variant.CPU, millicores=1_000)
-    assert points(node(cpu), wanted) > points(node(cpu, gpu()), wanted)
-
-
-def test_scores_stay_between_0_and_10() -> None:
-    assert points(node(gpu(memory_mib=10_001)), start_us=0, pull_us=0) == 10
-    assert points(node(gpu()), start_us=10**12) >= 0
+    cores = Resident(pod_uid="c", function="them/c", memory_mib=0, millicores=3_000, count=0)
+    view = node(cpu, shared()).with_provisional((cores,))
+    wanted = wants(options=(), variant=Variant.CPU, millicores=2_000)
+    assert refused(wanted, view).reason is Reason.WAITING_FOR_NODE
+    assert passed(wants(40_000, Sharing.SHARED), view)
+    view = node(cpu, shared()).with_provisional((resident(30_000),))
+    assert passed(wanted, view)
+    assert refused(wants(20_000, Sharing.SHARED), view).reason is Reason.WAITING_FOR_GPU

@@ -9,6 +9,7 @@ from stoker.control.plan import plan
 from stoker.control.planning import Drain, Kill, Observed, PlanParams, Start
 from stoker.model.device import Device, DeviceKind, DeviceMode, Reservation
 from stoker.model.function import ContainerSpec, Function, GpuOption, Sharing
+from stoker.model.gpu_fault import FaultCode
 from stoker.model.replica import ReplicaState
 from stoker.reasons import Reason
 
@@ -297,7 +298,7 @@ def test_a_warm_replica_on_a_device_that_fell_ill_serves_until_its_replacement_i
     world.until(lambda: world.warm("f") == 1)
     ((identity, status),) = world.replicas.items()
     sick = world.device(status.spec.devices[0])
-    world.devices[world.devices.index(sick)] = replace(sick, healthy=False, reason="Xid 48")
+    world.devices[world.devices.index(sick)] = replace(sick, healthy=False, reason="Xid 48", fault=FaultCode.XID)
     while identity in world.replicas:
         world.step()
         assert world.warm("f") >= 1
@@ -312,7 +313,7 @@ def test_without_a_healthy_device_it_stays_and_the_condition_says_quarantined() 
     world = ClusterWorld([make_function(max_replicas=1)], [gpu("n", "0")])
     world.want("f", 1)
     world.until(lambda: world.warm("f") == 1)
-    world.devices[0] = replace(world.devices[0], healthy=False, reason="Xid 48")
+    world.devices[0] = replace(world.devices[0], healthy=False, reason="Xid 48", fault=FaultCode.XID)
     world.run(30 * S)
     assert world.warm("f") == 1
     assert world.last is not None
@@ -320,6 +321,20 @@ def test_without_a_healthy_device_it_stays_and_the_condition_says_quarantined() 
     assert (ready.status, ready.reason) == (True, Reason.QUARANTINED)
     assert "Xid 48" in ready.message
     assert world.drains() == []
+
+
+@pytest.mark.parametrize("fault", [None, FaultCode.NOT_OFFERED], ids=["its node is silent", "its plugin is away"])
+def test_a_device_that_takes_nothing_new_and_is_not_ill_keeps_the_warm_replica_on_it(fault: FaultCode | None) -> None:
+    world = ClusterWorld([make_function(max_replicas=1)], [gpu("n", "0"), gpu("n", "1")])
+    world.kind = True
+    world.want("f", 1)
+    world.until(lambda: world.warm("f") == 1)
+    ((_, status),) = world.replicas.items()
+    device = world.device(status.spec.devices[0])
+    world.devices[world.devices.index(device)] = replace(device, healthy=False, reason="not now", fault=fault)
+    world.run(60 * S)
+    assert (len(world.starts()), world.drains()) == (1, [])
+    assert reason_of(world, "default/f") is Reason.READY
 
 
 def test_an_idle_one_goes_first_where_the_scheduler_lets_no_replacement_in_beside_it() -> None:
@@ -330,7 +345,7 @@ def test_an_idle_one_goes_first_where_the_scheduler_lets_no_replacement_in_besid
     world.until(lambda: world.warm("f") == 1)
     ((_, status),) = world.replicas.items()
     sick = world.device(status.spec.devices[0])
-    world.devices[world.devices.index(sick)] = replace(sick, healthy=False, reason="Xid 48")
+    world.devices[world.devices.index(sick)] = replace(sick, healthy=False, reason="Xid 48", fault=FaultCode.XID)
     world.want("f", 0)
     world.binds = False
     world.run(S)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from stoker.control.draft import Draft
 from stoker.control.planning import FunctionMemory, NodeBackOff, Pair
+from stoker.model.gpu_fault import FaultCode
 from stoker.model.replica import ReplicaState, ReplicaStatus
 from stoker.reasons import Reason
 
@@ -55,11 +56,14 @@ def count(draft: Draft, memory: FunctionMemory, key: str) -> FunctionMemory:
 
 
 def is_poor(draft: Draft, replica: ReplicaStatus) -> bool:
-    """Whether it serves on a device that nothing new would be put on."""
+    """Whether it serves on a device that is ill. One that only takes nothing new (the device plugin is away, the node
+    is silent) harms nobody who is on it.
+    """
     if replica.state is not ReplicaState.WARM:
         return False
     devices = draft.board.devices
-    return bool(replica.unfit) or any(d in devices and not devices[d].healthy for d in replica.spec.devices)
+    faults = (devices[d].fault for d in replica.spec.devices if d in devices)
+    return bool(replica.unfit) or any(fault not in (None, FaultCode.NOT_OFFERED) for fault in faults)
 
 
 def replace_poor(draft: Draft, pair: Pair, live: list[ReplicaStatus], poor: list[ReplicaStatus], goal: int) -> int:

@@ -45,9 +45,12 @@ def filter_node(wanted: Wanted, node: NodeView, cross_tenant: frozenset[str] = f
         return Rejection(reason=Reason.NODE_LOST, detail=node.away)
     if not wanted.options:
         return _cores(wanted, node)
+    gpus = [view for view in node.devices if view.device.kind is DeviceKind.GPU]
+    if any(view.device.mode is not DeviceMode.WHOLE for view in gpus):
+        return _shared(wanted, gpus, node, cross_tenant)
     rejections = []
     for option in wanted.options:
-        verdict = _gpus(wanted, option, node, cross_tenant)
+        verdict = _whole(option, gpus, node)
         if isinstance(verdict, Fit):
             return verdict
         rejections.append(verdict)
@@ -74,20 +77,10 @@ def _cores(wanted: Wanted, node: NodeView) -> Fit | Rejection:
     return Fit(option=None, left_share=left, opens_device=has_gpu)
 
 
-def _gpus(wanted: Wanted, option: GpuOption, node: NodeView, cross_tenant: frozenset[str]) -> Fit | Rejection:
-    gpus = [view for view in node.devices if view.device.kind is DeviceKind.GPU]
-    right = [view for view in gpus if view.device.satisfies(option) and not _wrong_mode(view.device, option)]
-    if len(right) < option.count:
-        return Rejection(reason=Reason.NO_FITTING_DEVICE, detail=_lacks(option, gpus), for_ever=True)
-    healthy = [view for view in right if view.device.healthy]
-    if len(healthy) < option.count:
-        sick = next(view.device for view in right if not view.device.healthy)
-        return Rejection(reason=Reason.QUARANTINED, detail=f"{sick.label} is quarantined: {sick.reason}")
-    whole = all(view.device.mode is DeviceMode.WHOLE for view in gpus)
-    return _whole(option, gpus, node) if whole else _shared(wanted, option, gpus, node, cross_tenant)
-
-
 def _whole(option: GpuOption, gpus: list[DeviceView], node: NodeView) -> Fit | Rejection:
+    unfit = _unfit([view.device for view in gpus if view.device.satisfies(option)], option, gpus)
+    if unfit is not None:
+        return unfit
     free = [view.device for view in gpus if not view.residents]
     fitting = sorted(
         (device for device in free if device.healthy and device.satisfies(option)), key=lambda d: (d.memory_mib, d.id)
@@ -102,72 +95,30 @@ def _whole(option: GpuOption, gpus: list[DeviceView], node: NodeView) -> Fit | R
     return Fit(option=option, left_share=left, all_fit=len(fitting) == len(free))
 
 
-def _shared(
-    wanted: Wanted, option: GpuOption, gpus: list[DeviceView], node: NodeView, cross_tenant: frozenset[str]
-) -> Fit | Rejection:
+def _shared(wanted: Wanted, gpus: list[DeviceView], node: NodeView, cross_tenant: frozenset[str]) -> Fit | Rejection:
+    first = wanted.options[0]
+    unfit = _unfit([view.device for view in gpus if option_on(wanted.options, view.device)], first, gpus)
+    if unfit is not None:
+        return unfit
     open_views = [view for view in gpus if len(view.residents) < view.device.shares]
     unknown = sum(resident.count for resident in node.unplaced)
     free_shares = sum(view.device.shares - len(view.residents) for view in open_views) - unknown
-    if free_shares < option.count or not open_views:
-        detail = f"{max(0, free_shares)} of the {option.count} shares wanted are free"
+    if free_shares < first.count or not open_views:
+        detail = f"{max(0, free_shares)} of the {first.count} shares wanted are free"
         return Rejection(reason=Reason.WAITING_FOR_GPU, detail=detail)
     left_shares = []
+    counting = []
     for view in open_views:
+        option = option_on(wanted.options, view.device)
         obstacle = _obstacle(wanted, option, view, node.unplaced, cross_tenant)
-        if obstacle is not None:
+        if option is None or isinstance(obstacle, Rejection):
             return obstacle
         used = sum(r.memory_mib for r in view.residents)
         left_shares.append((view.device.memory_mib - used - option.memory_mib) / view.device.memory_mib)
+        counting.append(option)
     opens = all(not view.residents for view in open_views) and not node.unplaced
-    return Fit(option=option, left_share=min(left_shares), opens_device=opens)
-
-
-def _obstacle(
-    wanted: Wanted,
-    option: GpuOption,
-    view: DeviceView,
-    unplaced: Iterable[Resident],
-    cross_tenant: frozenset[str],
-) -> Rejection | None:
-    """Why the replica may not land on this device, which the kubelet may choose; None where it may."""
-    device = view.device
-    if not device.healthy:
-        return Rejection(
-            reason=Reason.QUARANTINED,
-            detail=f"the kubelet could choose {device.label}, which is quarantined: {device.reason}",
-        )
-    if not device.satisfies(option) or _wrong_mode(device, option):
-        return Rejection(
-            reason=Reason.NO_FITTING_DEVICE,
-            detail=f"the kubelet could choose {device.label}, which does not fit",
-            for_ever=True,
-        )
-    beside = (*view.residents, *unplaced)
-    used = sum(resident.memory_mib for resident in beside)
-    if used + option.memory_mib > device.memory_mib:
-        return Rejection(
-            reason=Reason.WAITING_FOR_GPU,
-            detail=f"{device.label} has {max(0, device.memory_mib - used)} MiB left of the {option.memory_mib} wanted",
-        )
-    for resident in beside:
-        if resident.sharing is Sharing.EXCLUSIVE:
-            return Rejection(reason=Reason.WAITING_FOR_GPU, detail=f"{resident.function} has {device.label} for itself")
-        other = resident.tenant
-        if other == wanted.tenant:
-            continue
-        if device.mode is DeviceMode.MPS or not {other, wanted.tenant} <= cross_tenant:
-            return Rejection(
-                reason=Reason.WAITING_FOR_GPU,
-                detail=f"{device.label} is shared by namespace {other}, and GpuPolicy keeps the two apart",
-            )
-    return None
-
-
-def _wrong_mode(device: Device, option: GpuOption) -> bool:
-    """Whether the way the device is shared rules the option out for ever."""
-    if option.sharing is Sharing.EXCLUSIVE:
-        return device.mode is not DeviceMode.WHOLE
-    return device.mode is DeviceMode.MPS and option.memory_mib > device.memory_mib // max(1, device.shares)
+    most = max(counting, key=lambda option: option.memory_mib)
+    return Fit(option=most, left_share=min(left_shares), opens_device=opens)
 
 
 def _lacks(option: GpuOption, gpus: list[DeviceView]) -> str:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from stoker.model.device import Device, DeviceKind, DeviceMode
 from stoker.model.function import Variant
+from stoker.model.gpu_fault import FaultCode
 from stoker.model.replica import ReplicaState
 from stoker.wire.conversion import convert
 
@@ -171,6 +172,7 @@ def devices_of(node: str, status: FunctionNodeStatus) -> tuple[Device, ...]:
             slots=device.slots,
             healthy=device.healthy,
             reason=device.message,
+            fault=None if device.healthy else _fault(device.reason),
             simulated=device.simulated,
             node=node,
             mode=device.mode,
@@ -178,6 +180,14 @@ def devices_of(node: str, status: FunctionNodeStatus) -> tuple[Device, ...]:
         )
         for device in status.devices
     )
+
+
+def _fault(word: str) -> FaultCode | None:
+    """A word that is not known is some fault of the device that a newer agent tells of."""
+    try:
+        return FaultCode(word) if word else None
+    except ValueError:
+        return FaultCode.DRIVER_ERROR
 
 
 def function_node(node: str, node_uid: str) -> dict[str, Any]:
