@@ -16,7 +16,7 @@ IMAGE_LOCK := --python-version 3.11 --python-platform x86_64-manylinux_2_36 --ge
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint types imports fast coverage e2e bench bench-cluster explore golden docs chart lock clean
+.PHONY: help setup demo test lint types imports fast coverage sim e2e bench bench-cluster explore golden docs chart lock clean
 .PHONY: cluster cluster-down images demo-cluster programs e2e-cluster
 
 help: ## List these commands
@@ -42,7 +42,7 @@ images: setup ## Build the images (REGISTRY=... TAG=... pushes them)
 demo-cluster: setup ## Install the chart on that cluster, and call real models through their Service URLs
 	@$(DEV) cluster_demo
 
-test: lint types imports fast programs coverage e2e e2e-cluster ## Everything that CI runs: linters, types, layers, all tests
+test: lint types imports fast programs coverage sim e2e e2e-cluster ## Everything that CI runs: linters, types, layers, all tests
 
 lint: setup ## Style and the banned clock (ruff)
 	$(PY) -m ruff check .
@@ -62,6 +62,9 @@ programs: setup ## API server, scheduler, helm, Prometheus for the tests, built 
 
 coverage: setup ## Contract and golden tests, and with the unit tests the coverage of core/stoker
 	$(PY) -m pytest -m "unit or contract or golden" --cov=core/stoker --cov-report=term:skip-covered --cov-fail-under=95
+
+sim: setup ## Simulations against theory, optima against policies
+	$(PY) -m pytest -m sim -n logical --dist worksteal
 
 e2e: setup ## Tests that start `stoker serve` as a user would
 	$(PY) -m pytest -m e2e

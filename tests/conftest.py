@@ -11,7 +11,7 @@ settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("explore" if EXPLORE else "same")
 
-LAYERS = ("unit", "property", "golden", "contract", "e2e", "cluster")
+LAYERS = ("unit", "property", "golden", "contract", "sim", "e2e", "cluster")
 
 
 class LayerTimes:

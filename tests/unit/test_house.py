@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[2]
-CODE = ("core", "node", "gateway", "operator", "scheduler", "cli", "examples", "tests", "bench", "dev")
+CODE = ("core", "node", "gateway", "operator", "scheduler", "sim", "cli", "examples", "tests", "bench", "dev")
 
 
 def modules() -> list[Path]:

@@ -1,0 +1,1 @@
+"""Loaders: one module per format of a trace, each giving a Workload or raising BadTrace."""
