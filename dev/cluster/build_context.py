@@ -5,8 +5,8 @@
     [files]                                         # file or folder in the context = file or folder in the repository
     "app/handler.py" = "examples/ocr/handler.py"
 
-Wheels are fetched on this machine by its own pip settings, so that a build needs no network and no file names an
-address.
+Wheels are fetched on this machine by its own pip settings, so that a build needs no package index and no file names an
+address. Debian's packages come by apt-get during the build, over this machine's network.
 """
 
 import hashlib

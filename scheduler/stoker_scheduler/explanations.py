@@ -1,13 +1,15 @@
 """Why pods were put where they were: the newest decisions, in a ring, for `/v1/explain` and the log."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from stoker.placement.scoring import Score
 
 SHOWN_NODES = 100
-"""Rejections kept per decision; with thousands of nodes the rest says the same."""
+"""Rejections and scores kept per decision; with thousands of nodes the rest says the same."""
 
 
 class Rejected(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -30,13 +32,15 @@ class Explanation(Struct, frozen=True, kw_only=True, rename="camel"):
 
     pod: str
     """`namespace/name`."""
+    uid: str
+    """Names are used again."""
     function: str
     tries: int
     passed: int
     rejected_in_all: int
     rejected: tuple[Rejected, ...] = ()
     scores: tuple[Scored, ...] = ()
-    """Best first; empty while only one node or none passed: kube-scheduler then asks for no scores."""
+    """Best first; empty while none passed, or kube-scheduler has not asked for scores."""
 
 
 class Explanations:
@@ -46,13 +50,15 @@ class Explanations:
         self._kept = kept
         self._by_pod: OrderedDict[str, Explanation] = OrderedDict()
 
-    def filtered(self, pod: str, function: str, passed: int, rejected: list[Rejected]) -> None:
+    def filtered(self, pod: str, uid: str, function: str, passed: int, rejected: Sequence[Rejected]) -> None:
         """One call of the filter."""
         before = self._by_pod.pop(pod, None)
+        tries = before.tries if before is not None and before.uid == uid else 0
         self._by_pod[pod] = Explanation(
             pod=pod,
+            uid=uid,
             function=function,
-            tries=(before.tries if before is not None else 0) + 1,
+            tries=tries + 1,
             passed=passed,
             rejected_in_all=len(rejected),
             rejected=tuple(rejected[:SHOWN_NODES]),
@@ -60,20 +66,11 @@ class Explanations:
         while len(self._by_pod) > self._kept:
             self._by_pod.popitem(last=False)
 
-    def scored(self, pod: str, scores: list[Scored]) -> None:
-        """The scores that followed."""
+    def scored(self, pod: str, uid: str, scores: Sequence[Scored]) -> None:
+        """The scores that followed, best first."""
         before = self._by_pod.get(pod)
-        if before is not None:
-            best_first = sorted(scores, key=lambda scored: (-scored.score.points, scored.node))
-            self._by_pod[pod] = Explanation(
-                pod=pod,
-                function=before.function,
-                tries=before.tries,
-                passed=before.passed,
-                rejected_in_all=before.rejected_in_all,
-                rejected=before.rejected,
-                scores=tuple(best_first[:SHOWN_NODES]),
-            )
+        if before is not None and before.uid == uid:
+            self._by_pod[pod] = replace(before, scores=tuple(scores[:SHOWN_NODES]))
 
     def get(self, pod: str) -> Explanation | None:
         """The last decision about a pod (`namespace/name`)."""

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import structlog
 
 from stoker.errors import InvalidObject
-from stoker.model.device import DeviceKind
+from stoker.model.device import Device, DeviceKind
 from stoker.model.policy import Policy, default_policy
 from stoker.model.quantity import parse_duration_us
+from stoker.placement.options import most_memory_mib
 from stoker.placement.view import DeviceView, NodeView, Pace, Resident, Wanted
 from stoker.wire.cluster import PodReplica
 from stoker.wire.function_node import FunctionNodeStatus, decode_status, devices_of
@@ -80,7 +81,9 @@ class ClusterLedger:
             self._pods.setdefault(after.node, {})[after.uid] = after
 
     def set_objective(self, function: str, latency: str | None) -> None:
-        """`slo.latency` of a function as written; None when it is gone."""
+        """`slo.latency` of a function as written; None when it is gone. What cannot be read, of a newer Stoker perhaps,
+        leaves the known one: the rest of the house goes on with a function's last good form as well.
+        """
         namespace = function.partition("/")[0]
         known = function in self._objectives_us
         if latency is None:
@@ -94,7 +97,7 @@ class ClusterLedger:
         try:
             self._objectives_us[function] = parse_duration_us(latency)
         except InvalidObject:
-            self._objectives_us[function] = 0
+            self._objectives_us.setdefault(function, 0)
         if not known:
             self._namespaces[namespace] = self._namespaces.get(namespace, 0) + 1
             self._see_tenants()
@@ -147,10 +150,6 @@ class ClusterLedger:
         """Namespaces that may share devices with one another."""
         return self._cross_tenant
 
-    def nodes(self) -> Iterable[str]:
-        """Nodes with an agent that has written."""
-        return self._statuses.keys()
-
     # Inside.
 
     def _see_tenants(self) -> None:
@@ -158,30 +157,33 @@ class ClusterLedger:
 
     def _view(self, name: str, status: FunctionNodeStatus) -> NodeView:
         pods = self._pods.get(name, {})
+        devices = {device.id.partition("/")[2]: device for device in devices_of(name, status)}
         placed: dict[str, list[Resident]] = {}
         known: set[str] = set()
         for resident in status.residents:
             # A pod that the API server no longer has is gone whatever the ledger says; the agent may be behind.
             pod = pods.get(resident.pod_uid)
-            if pod is None:
+            if pod is None or not pod.replica.options:
                 continue
             if resident.devices:
                 known.add(resident.pod_uid)
-            for device in resident.devices:
-                placed.setdefault(device, []).append(_resident(pod))
+            for identity in resident.devices:
+                on = devices.get(identity)
+                memory_mib = resident.memory_mib or _memory_mib(pod, () if on is None else (on,))
+                placed.setdefault(identity, []).append(_resident(pod, memory_mib))
         for uid, pod in pods.items():
-            if not pod.replica.options:
-                placed.setdefault("cpu", []).append(_resident(pod))
+            if not pod.replica.options:  # on the cores, whether its agent has said so or not
+                placed.setdefault("cpu", []).append(_resident(pod, pod.replica.memory_mib))
                 known.add(uid)
-        devices = tuple(
-            DeviceView(device=device, residents=tuple(placed.get(device.id.partition("/")[2], ())))
-            for device in devices_of(name, status)
-        )
+        unplaced = [pod for uid, pod in pods.items() if uid not in known]
         return NodeView(
             name=name,
             away=_away(status) if self._loads.speaks(name) else SILENT,
-            devices=devices,
-            unplaced=tuple(_resident(pod) for uid, pod in pods.items() if uid not in known),
+            devices=tuple(
+                DeviceView(device=device, residents=tuple(placed.get(identity, ())))
+                for identity, device in devices.items()
+            ),
+            unplaced=tuple(_resident(pod, _memory_mib(pod, devices.values())) for pod in unplaced),
             warm=self._loads.warm(name),
             images=frozenset(image.reference for image in status.images),
             promised=frozenset(image.reference for image in status.images if image.promised),
@@ -212,14 +214,19 @@ def _away(status: FunctionNodeStatus) -> str:
     return "" if ready is None or ready.status != "False" else ready.message or ready.reason
 
 
-def _resident(pod: BoundPod) -> Resident:
+def _memory_mib(pod: BoundPod, devices: Iterable[Device]) -> int:
+    """What the replica takes of the one of these devices that it has, as its agent will say."""
     replica = pod.replica
-    option = replica.options[0] if replica.options else None
+    return most_memory_mib(replica.options, devices) if replica.options else replica.memory_mib
+
+
+def _resident(pod: BoundPod, memory_mib: int) -> Resident:
+    replica = pod.replica
     return Resident(
         pod_uid=pod.uid,
         function=replica.function,
-        memory_mib=option.memory_mib if option is not None else replica.memory_mib,
-        millicores=replica.millicores if option is None else 0,
+        memory_mib=memory_mib,
+        millicores=0 if replica.options else replica.millicores,
         sharing=replica.sharing,
         count=replica.count,
     )

@@ -28,7 +28,9 @@ class LoadBoard:
     def __init__(self) -> None:
         self._agents: dict[str, _Agent] = {}
         self._measured: dict[Pair, dict[str, tuple[float, int]]] = {}
-        """Start-up by node, where it was measured: asked for each node at each scoring."""
+        """Start-up by node, where it was measured."""
+        self._most_measured: dict[Pair, tuple[float, int]] = {}
+        """The answers to measured_start_ms, which is asked for each node of each scoring, until a pair changes."""
 
     def heard(self, node: str, frame: LoadFrame, pod: str = "") -> None:
         """One frame. Raises OutOfStep where it does not follow the one before."""
@@ -80,8 +82,12 @@ class LoadBoard:
 
     def measured_start_ms(self, function: str, variant: Variant) -> tuple[float, int] | None:
         """Start-up as measured by the agent with most samples, and how many; None where nobody measured."""
-        measured = self._measured.get((function, variant))
-        return max(measured.values(), key=lambda entry: entry[1]) if measured else None
+        pair = (function, variant)
+        if pair not in self._measured:
+            return None
+        if pair not in self._most_measured:
+            self._most_measured[pair] = max(self._measured[pair].values(), key=lambda entry: entry[1])
+        return self._most_measured[pair]
 
     def _forget(self, node: str) -> None:
         agent = self._agents.pop(node, None)
@@ -96,12 +102,13 @@ class LoadBoard:
                 load = variants.get(variant)
                 if load is not None and load.start_samples:
                     self._measured.setdefault((key, variant), {})[node] = (load.start_ms, load.start_samples)
+                    self._most_measured.pop((key, variant), None)
                 else:
                     self._unmeasure(node, (key, variant))
 
     def _unmeasure(self, node: str, pair: Pair) -> None:
         measured = self._measured.get(pair)
-        if measured is not None:
-            measured.pop(node, None)
+        if measured is not None and measured.pop(node, None) is not None:
+            self._most_measured.pop(pair, None)
             if not measured:
                 del self._measured[pair]

@@ -31,7 +31,6 @@ MAY_BE_EMPTY = {
     "stoker_replica_failures_total": "no replica failed",
     "stoker_operator_pods_refused_total": "the API server refused no pod",
     "stoker_placement_rejections_total": "every node that was offered fitted",
-    "stoker_placements_total": "kube-scheduler asks for no scores where one node is left",
     "stoker_token_reviews_total": "nobody showed a token",
     "stoker_device_memory_exceeded_total": "nobody used more than was promised",
     "stoker_replica_memory_exceeded_total": "nobody used more than was promised",

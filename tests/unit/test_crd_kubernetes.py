@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pod_shapes import SERVERS, decoded, document_of, server
 
+from stoker.control.capacity import needs_of
 from stoker.errors import InvalidObject
 from stoker.model.container import Artifact, EnvVar, KeyKind, KeyRef, Mount, Protocol, Volume, VolumeKind
 from stoker.model.function import (
@@ -18,6 +19,8 @@ from stoker.model.function import (
     Variant,
     Visibility,
 )
+from stoker.model.mode import Mode
+from stoker.wire.crd import decode_function
 
 pytestmark = pytest.mark.unit
 
@@ -57,6 +60,21 @@ def test_all_that_a_pod_needs_is_in_the_model() -> None:
     assert function.spec.artifacts == (Artifact(kind=VolumeKind.CLAIM, source="models", path="/models"),)
     cpu = function.container_of(Variant.CPU)
     assert (cpu.image, cpu.volumes, cpu.shm_mib) == (container.image, container.volumes, 1024)
+
+
+def test_only_kinds_with_the_resource_that_the_pod_asks_for_are_in_the_model() -> None:
+    mig = {"memory": "20Gi", "resourceName": "nvidia.com/mig-3g.20gb"}
+    kinds = [mig, {"memory": "40Gi"}, {**mig, "memory": "10Gi"}]
+    function = one(gpu={"anyOf": kinds})
+    options = function.spec.gpu
+    assert [(each.memory_mib, each.resource_name) for each in options] == [
+        (20_480, "nvidia.com/mig-3g.20gb"),
+        (10_240, "nvidia.com/mig-3g.20gb"),
+    ]
+    # Else a whole GPU would be reserved for a pod that can never be bound to it.
+    assert [need.memory_mib for need in needs_of(function, Variant.GPU)] == [20_480, 10_240]
+    embedded = decode_function(document_of(spec={"gpu": {"anyOf": kinds}}), mode=Mode.EMBEDDED)
+    assert len(embedded.spec.gpu) == 3
 
 
 def test_what_acts_live_is_in_the_model_too() -> None:

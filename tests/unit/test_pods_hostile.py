@@ -1,15 +1,17 @@
 """Hostile functions and pods against the decoder, the builder and the operator's re-check, with admission off."""
 
+import re
 from typing import Any
 
 import pytest
-from pod_shapes import decoded, document_of, entries, look_up, params, pod_of, put
+import yaml
+from pod_shapes import ROOT, decoded, document_of, entries, look_up, params, pod_of, put
 
 from stoker.errors import InvalidObject
 from stoker.model.function import Function, Variant
 from stoker.model.policy import PodSecurity
 from stoker.pods.build import build_pod
-from stoker.pods.forbidden import forbidden
+from stoker.pods.forbidden import FOREIGN_ANNOTATIONS, forbidden
 
 pytestmark = pytest.mark.unit
 
@@ -62,6 +64,14 @@ def test_a_pod_with_something_forbidden_is_refused_by_the_operator_itself(entry:
     said = forbidden(put(base(entry), entry["set"]))
     assert said is not None
     assert entry["says"] in said
+
+
+def test_the_operator_and_the_admission_policy_forbid_the_same_annotations() -> None:
+    policies = yaml.safe_load_all((ROOT / "crds" / "admission" / "pods.yaml").read_text())
+    variables = next(each for each in policies if each["kind"] == "ValidatingAdmissionPolicy")["spec"]["variables"]
+    (rule,) = (each["expression"] for each in variables if each["name"] == "foreignAnnotations")
+    listed, _, _ = rule.partition("].exists(")
+    assert sorted(re.findall(r"'([^']+)'", listed)) == sorted(FOREIGN_ANNOTATIONS)
 
 
 @pytest.mark.parametrize("entry", ADDITIONS, ids=lambda entry: entry["name"])

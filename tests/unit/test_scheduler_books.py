@@ -5,8 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from stoker.model.device import Device, DeviceKind
-from stoker.model.function import GpuOption, Variant
+from stoker.model.device import Device, DeviceKind, DeviceMode
+from stoker.model.function import GpuOption, Sharing, Variant
+from stoker.model.policy import NamespaceRule, default_policy
+from stoker.model.replica import ReplicaState
+from stoker.placement.filtering import Fit, filter_node
 from stoker.placement.view import Wanted
 from stoker.wire.agent import LoadFrame, VariantLoad
 from stoker.wire.cluster import A_REPLICA, PodReplica
@@ -15,6 +18,7 @@ from stoker.wire.function_node import (
     FunctionNodeStatus,
     ImageStatus,
     NodeCondition,
+    ResidentStatus,
     device_status,
     encode_status,
 )
@@ -94,6 +98,28 @@ def test_start_up_is_believed_of_who_has_measured_it_most() -> None:
     assert board.measured_start_ms("team/f", GPU) is None
 
 
+def test_the_best_measured_start_up_is_looked_for_once_until_somebody_measures_anew() -> None:
+    class Counted(dict[str, tuple[float, int]]):
+        looks = 0
+
+        def values(self) -> Any:
+            Counted.looks += 1
+            return super().values()
+
+    board = LoadBoard()
+    for number in range(100):
+        board.heard(f"n{number}", frame(1, full=True, start_ms=300.0, start_samples=1 + number))
+    pair = ("team/f", GPU)
+    board._measured[pair] = Counted(board._measured[pair])
+    assert {board.measured_start_ms(*pair) for _ in range(100)} == {(300.0, 100)}
+    assert Counted.looks == 1
+    board.heard("n0", frame(2, start_ms=250.0, start_samples=200))
+    assert {board.measured_start_ms(*pair) for _ in range(100)} == {(250.0, 200)}
+    assert Counted.looks == 2
+    board.heard("n0", frame(3, queued=1))
+    assert board.measured_start_ms(*pair) == (300.0, 100)
+
+
 def replica(**fields: Any) -> PodReplica:
     given = {"options": (GpuOption(memory_mib=1_000),)} | fields
     return PodReplica(
@@ -162,13 +188,28 @@ def gpu(index: int = 0) -> Device:
     return Device(id=f"GPU-{index}", kind=DeviceKind.GPU, product="A100", memory_mib=40_000)
 
 
-def ledger(*devices: Device, images: tuple[str, ...] = ()) -> ClusterLedger:
+def resident(uid: str, device: str, *, variant: Variant = GPU, memory_mib: int = 0) -> ResidentStatus:
+    return ResidentStatus(
+        namespace="team",
+        pod=uid,
+        pod_uid=uid,
+        function="f",
+        revision="0123456789",
+        variant=variant,
+        devices=(device,) if device else (),
+        state=ReplicaState.WARM,
+        memory_mib=memory_mib,
+    )
+
+
+def ledger(*devices: Device, images: tuple[str, ...] = (), residents: tuple[ResidentStatus, ...] = ()) -> ClusterLedger:
     board = LoadBoard()
     board.heard("n", frame(1, full=True, warm=1))
     made = ClusterLedger(board)
     status = FunctionNodeStatus(
         agent=AgentStatus(pod="a", address="1.2.3.4"),
         devices=tuple(device_status(device) for device in devices),
+        residents=residents,
         images=tuple(ImageStatus(reference=image) for image in images),
     )
     made.set_node("n", encode_status("n", status))
@@ -190,6 +231,56 @@ def test_a_view_is_made_anew_when_something_of_its_node_changes_and_only_then() 
     third = made.node("n")
     assert third is not None
     assert third.unplaced == ()
+
+
+T4 = Device(
+    id="GPU-0", kind=DeviceKind.GPU, product="T4-16GB", memory_mib=16_384, mode=DeviceMode.TIME_SLICED, shares=4
+)
+LARGE_OR_SMALL = (
+    GpuOption(memory_mib=24_576, products=("A100-40GB",), sharing=Sharing.SHARED),
+    GpuOption(memory_mib=10_240, products=("T4-16GB",), sharing=Sharing.SHARED),
+)
+
+
+@pytest.mark.parametrize("said", [resident("a", "GPU-0", memory_mib=10_240), resident("a", "GPU-0"), resident("a", "")])
+def test_a_replica_of_several_kinds_takes_what_its_device_gives_it_and_not_what_another_would(
+    said: ResidentStatus,
+) -> None:
+    made = ledger(T4, residents=(said,))
+    made.set_pod(None, Bound("a", "n", replica(options=LARGE_OR_SMALL)))
+    small = Wanted(
+        pod_uid="b",
+        function="team/b",
+        variant=GPU,
+        image="b",
+        options=(GpuOption(memory_mib=4_096, sharing=Sharing.SHARED),),
+    )
+    view = made.node("n")
+    assert view is not None
+    assert isinstance(filter_node(small, view), Fit)
+    assert not isinstance(filter_node(msgspec.structs.replace(small, options=LARGE_OR_SMALL), view), Fit)
+
+
+def test_what_an_agent_has_reserved_is_believed() -> None:
+    made = ledger(gpu(), residents=(resident("p", "GPU-0", memory_mib=777),))
+    made.set_pod(None, Bound("p", "n", replica()))
+    view = made.node("n")
+    assert view is not None
+    assert [each.memory_mib for each in view.devices[0].residents] == [777]
+
+
+def test_a_replica_on_cores_counts_once_whether_its_agent_has_told_of_it_or_not() -> None:
+    cpu = Device(id="cpu", kind=DeviceKind.CPU, product="cpu", memory_mib=8_000, millicores=4_000)
+    made = ledger(cpu, residents=(resident("told", "cpu", variant=Variant.CPU),))
+    for uid in ("told", "untold"):
+        made.set_pod(None, Bound(uid, "n", replica(options=(), millicores=1_000)))
+    view = made.node("n")
+    assert view is not None
+    assert [(each.pod_uid, each.millicores) for each in view.devices[0].residents] == [
+        ("told", 1_000),
+        ("untold", 1_000),
+    ]
+    assert view.unplaced == ()
 
 
 def test_a_node_whose_agent_says_that_it_is_not_ready_is_away_though_its_stream_speaks() -> None:
@@ -224,14 +315,23 @@ def test_a_broken_or_missing_ledger_is_no_node() -> None:
     assert made.node("nobody") is None
 
 
-def test_namespaces_share_as_long_as_they_have_functions() -> None:
+def test_an_objective_that_cannot_be_read_leaves_the_known_one() -> None:
     made = ledger(gpu())
     made.set_objective("team/f", "250ms")
-    assert made.objective_us("team/f") == 250_000
     made.set_objective("team/f", "no time")
-    assert made.objective_us("team/f") == 0
+    made.set_objective("team/new", "no time")
+    assert (made.objective_us("team/f"), made.objective_us("team/new")) == (250_000, 0)
+
+
+def test_namespaces_share_as_long_as_they_have_functions() -> None:
+    made = ledger(gpu())
+    made.set_policy(msgspec.structs.replace(default_policy(), others=NamespaceRule(cross_tenant=True)))
+    made.set_objective("team/f", "250ms")
+    made.set_objective("team/g", "no time")
     made.set_objective("team/f", None)
-    made.set_objective("team/f", None)
+    assert made.cross_tenant() == {"team"}
+    made.set_objective("team/g", None)
+    made.set_objective("team/g", None)
     assert made.objective_us("team/f") == 0
     assert made.cross_tenant() == frozenset()
 

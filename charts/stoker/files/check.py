@@ -33,14 +33,26 @@ def of_api(path: str) -> Any:
 
 
 def not_ready(namespace: str, workload: str) -> str:
-    """Why, or nothing. What its controller has not looked at yet is not ready."""
-    found = of_api(f"/apis/apps/v1/namespaces/{namespace}/{workload}")
+    """Why, or nothing."""
+    return unready(workload, of_api(f"/apis/apps/v1/namespaces/{namespace}/{workload}"))
+
+
+def unready(workload: str, found: dict[str, Any]) -> str:
+    """Why, or nothing: all its pods are to be of the newest version, and ready, and no old one is left. What its
+    controller has not looked at yet is not ready.
+    """
     status, spec = found.get("status", {}), found["spec"]
-    of_nodes = found.get("kind") == "DaemonSet"
-    wanted = status.get("desiredNumberScheduled", 0) if of_nodes else spec.get("replicas", 1)
-    ready = status.get("numberReady" if of_nodes else "readyReplicas", 0)
     if status.get("observedGeneration") != found["metadata"]["generation"]:
         return f"{workload} has just been changed"
+    of_nodes = found.get("kind") == "DaemonSet"
+    wanted = status.get("desiredNumberScheduled", 0) if of_nodes else spec.get("replicas", 1)
+    newest = status.get("updatedNumberScheduled" if of_nodes else "updatedReplicas", 0)
+    ready = status.get("numberReady" if of_nodes else "readyReplicas", 0)
+    if newest < wanted:
+        return f"{newest} of {wanted} pods of {workload} are of the newest version"
+    there = wanted if of_nodes else status.get("replicas", 0)
+    if there > wanted:
+        return f"{there} pods of {workload} are there and {wanted} are wanted"
     return f"{ready} of {wanted} pods of {workload} are ready" if ready < wanted else ""
 
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from stoker.model.device import Device, DeviceKind, DeviceMode
 from stoker.model.function import GpuOption, Sharing
+from stoker.placement.options import option_on
 from stoker.placement.view import DeviceView, NodeView, Resident, Wanted
 from stoker.reasons import Reason
 
@@ -30,7 +31,7 @@ class Fit(Struct, frozen=True, kw_only=True):
     """A node can hold it: the option that fits, and how tightly."""
 
     option: GpuOption | None
-    """None for a CPU replica."""
+    """What counts there: on devices that differ, the option that takes most. None for a CPU replica."""
     left_share: float
     """What stays free of the device that it would fill best, 0 to 1."""
     opens_device: bool = False
@@ -106,19 +107,67 @@ def _shared(wanted: Wanted, gpus: list[DeviceView], node: NodeView, cross_tenant
     if free_shares < first.count or not open_views:
         detail = f"{max(0, free_shares)} of the {first.count} shares wanted are free"
         return Rejection(reason=Reason.WAITING_FOR_GPU, detail=detail)
-    left_shares = []
     counting = []
+    left_shares = []
     for view in open_views:
-        option = option_on(wanted.options, view.device)
-        obstacle = _obstacle(wanted, option, view, node.unplaced, cross_tenant)
-        if option is None or isinstance(obstacle, Rejection):
-            return obstacle
+        option = _landing(wanted, view, node.unplaced, cross_tenant)
+        if isinstance(option, Rejection):
+            return option
         used = sum(r.memory_mib for r in view.residents)
-        left_shares.append((view.device.memory_mib - used - option.memory_mib) / view.device.memory_mib)
         counting.append(option)
+        left_shares.append((view.device.memory_mib - used - option.memory_mib) / view.device.memory_mib)
     opens = all(not view.residents for view in open_views) and not node.unplaced
     most = max(counting, key=lambda option: option.memory_mib)
     return Fit(option=most, left_share=min(left_shares), opens_device=opens)
+
+
+def _unfit(right: list[Device], option: GpuOption, gpus: list[DeviceView]) -> Rejection | None:
+    """Why the node would not do even if it were empty: `right` are its GPUs of the right kind."""
+    if len(right) < option.count:
+        return Rejection(reason=Reason.NO_FITTING_DEVICE, detail=_lacks(option, gpus), for_ever=True)
+    sick = [device for device in right if not device.healthy]
+    if len(right) - len(sick) < option.count:
+        detail = f"{sick[0].label} is quarantined: {sick[0].reason}"
+        return Rejection(reason=Reason.QUARANTINED, detail=detail)
+    return None
+
+
+def _landing(
+    wanted: Wanted, view: DeviceView, unplaced: Iterable[Resident], cross_tenant: frozenset[str]
+) -> GpuOption | Rejection:
+    """The option that counts if the kubelet chooses this device, as it may; or why the replica must not land on it."""
+    device = view.device
+    if not device.healthy:
+        return Rejection(
+            reason=Reason.QUARANTINED,
+            detail=f"the kubelet could choose {device.label}, which is quarantined: {device.reason}",
+        )
+    option = option_on(wanted.options, device)
+    if option is None:
+        return Rejection(
+            reason=Reason.NO_FITTING_DEVICE,
+            detail=f"the kubelet could choose {device.label}, which does not fit",
+            for_ever=True,
+        )
+    beside = (*view.residents, *unplaced)
+    used = sum(resident.memory_mib for resident in beside)
+    if used + option.memory_mib > device.memory_mib:
+        return Rejection(
+            reason=Reason.WAITING_FOR_GPU,
+            detail=f"{device.label} has {max(0, device.memory_mib - used)} MiB left of the {option.memory_mib} wanted",
+        )
+    for resident in beside:
+        if resident.sharing is Sharing.EXCLUSIVE:
+            return Rejection(reason=Reason.WAITING_FOR_GPU, detail=f"{resident.function} has {device.label} for itself")
+        other = resident.tenant
+        if other == wanted.tenant:
+            continue
+        if device.mode is DeviceMode.MPS or not {other, wanted.tenant} <= cross_tenant:
+            return Rejection(
+                reason=Reason.WAITING_FOR_GPU,
+                detail=f"{device.label} is shared by namespace {other}, and GpuPolicy keeps the two apart",
+            )
+    return option
 
 
 def _lacks(option: GpuOption, gpus: list[DeviceView]) -> str:

@@ -3,9 +3,12 @@
 A pod that is bound to a node and whose device is not known yet is `unplaced`: it may be on any device of the node.
 """
 
-from msgspec import Struct
+from collections.abc import Sequence
 
-from stoker.model.device import Device
+from msgspec import Struct
+from msgspec.structs import replace
+
+from stoker.model.device import Device, DeviceKind
 from stoker.model.function import GpuOption, Sharing, Variant
 
 
@@ -19,7 +22,7 @@ class Resident(Struct, frozen=True, kw_only=True):
     millicores: int = 0
     sharing: Sharing = Sharing.SHARED
     count: int = 1
-    """Devices that it holds."""
+    """GPUs that it holds; 0 for a CPU replica."""
 
     @property
     def tenant(self) -> str:
@@ -50,6 +53,20 @@ class NodeView(Struct, frozen=True, kw_only=True):
     promised: frozenset[str] = frozenset()
     """Those of them that a prefetch pod keeps there."""
 
+    def with_provisional(self, residents: Sequence[Resident]) -> "NodeView":
+        """The node with replicas that were given to it and do not show yet. Those of CPUs (count 0) are on its cores,
+        where they stand in no GPU replica's way.
+        """
+        cores = tuple(resident for resident in residents if not resident.count)
+        gpus = tuple(resident for resident in residents if resident.count)
+        devices = self.devices
+        if cores:
+            devices = tuple(
+                replace(view, residents=(*view.residents, *cores)) if view.device.kind is DeviceKind.CPU else view
+                for view in devices
+            )
+        return replace(self, devices=devices, unplaced=(*self.unplaced, *gpus))
+
 
 class Wanted(Struct, frozen=True, kw_only=True):
     """The replica to place."""
@@ -78,6 +95,7 @@ class Pace(Struct, frozen=True, kw_only=True):
     start_us: int
     """Start-up with the image on the node: measured on this node, else anywhere, else a prior."""
     start_samples: int = 0
+    """Measurements behind it; 0: assumed."""
     pull_us: int = 0
     """Time to pull the image, counted where it is absent: a prior."""
     wait_us: int = 0

@@ -25,7 +25,7 @@ def build_pod(function: Function, variant: Variant, params: PodParams) -> dict[s
     """The template of the pods of a variant. InvalidObject for what the administrator does not allow here."""
     container = function.container_of(variant)
     _check(function, variant, container, params)
-    options = scheduling.usable(function.spec.gpu) if variant is Variant.GPU else ()
+    options = function.spec.gpu if variant is Variant.GPU else ()
     volumes, mounts = storage(container, function.spec.artifacts)
     spec: dict[str, Any] = {
         "restartPolicy": "Never",  # a crash is seen, counted and backed off from by the operator, as every end is

@@ -50,6 +50,24 @@ DEFAULT_CAPABILITIES = frozenset(
 _SELINUX_TYPES = (None, "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t")
 _OWN_CONTAINERS = (MAIN_CONTAINER, WAIT_CONTAINER)
 _NO_DEVICES = ("void", "none")
+FOREIGN_ANNOTATIONS = (
+    "cdi.k8s.io/",
+    "container.seccomp.security.alpha.kubernetes.io/",
+    "hami.io/",
+    "io.katacontainers.",
+    "io.kubernetes.cri-o.",
+    "io.kubernetes.cri.",
+    "kai.scheduler/",
+    "nvidia.cdi.k8s.io/",
+    "nvidia.com/",
+    "run.ai/",
+    "scheduler.alpha.kubernetes.io/",
+    "scheduling.k8s.io/",
+    "scheduling.volcano.sh/",
+    "seccomp.security.alpha.kubernetes.io/",
+    "volcano.sh/",
+)
+"""By these runtimes and other schedulers give a pod what the kubelet and Stoker did not; as in crds/admission."""
 _APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 
 Found = Iterator[str]
@@ -83,7 +101,13 @@ def _all(pod: dict[str, Any], level: PodSecurity, accounts: Collection[str]) -> 
             every.append(container)
             yield from _container(container, f"spec.{field}[{index}]", level)
     yield from _own(every, level, spec.get("securityContext") or {})
-    for key, text in (pod.get("metadata", {}).get("annotations") or {}).items():
+    yield from _annotations(pod.get("metadata", {}).get("annotations") or {})
+
+
+def _annotations(annotations: dict[str, str]) -> Found:
+    for key, text in annotations.items():
+        if key.startswith(FOREIGN_ANNOTATIONS):
+            yield f"metadata.annotations[{key}]: annotations of runtimes and of other schedulers are not allowed"
         if key.startswith(_APPARMOR) and text != "runtime/default" and not text.startswith("localhost/"):
             yield f"metadata.annotations[{key}]: {text} takes the AppArmor profile away"
 
@@ -92,6 +116,8 @@ def _namespaces(spec: dict[str, Any]) -> Found:
     for field in ("hostNetwork", "hostPID", "hostIPC"):
         if spec.get(field):
             yield f"spec.{field}: the pod would be in a namespace of its node"
+    if spec.get("shareProcessNamespace"):
+        yield "spec.shareProcessNamespace: its containers would see one another's processes and files"
 
 
 def _account(spec: dict[str, Any], accounts: Collection[str]) -> Found:
@@ -142,6 +168,11 @@ def _container(container: dict[str, Any], path: str, level: PodSecurity) -> Foun
     for port in container.get("ports") or ():
         if port.get("hostPort"):
             yield f"{path}.ports: hostPort {port['hostPort']} would be a port of the node"
+    if container.get("volumeDevices"):
+        yield f"{path}.volumeDevices: block devices are not allowed"
+    for mount in container.get("volumeMounts") or ():
+        if mount.get("mountPropagation") not in (None, "", "None"):
+            yield f"{path}.volumeMounts: mountPropagation {mount['mountPropagation']} reaches beyond the container"
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
         yield from _action(container.get(name) or {}, f"{path}.{name}")
     for name in ("postStart", "preStop"):

@@ -18,11 +18,6 @@ GPU_TOLERATION = Toleration(key=f"{_VENDOR}/gpu", operator="Exists", effect="NoS
 """GPU nodes are commonly tainted so that nothing else goes there."""
 
 
-def usable(options: tuple[GpuOption, ...]) -> tuple[GpuOption, ...]:
-    """The options that a pod can have: it asks for one resource, that of the first."""
-    return tuple(option for option in options if option.resource_name == options[0].resource_name)
-
-
 def resources(container: ContainerSpec, options: tuple[GpuOption, ...], params: PodParams) -> dict[str, Any]:
     """`resources` of the function's container. No CPU limit: throttling would add to the latency of bursts."""
     requests = {"cpu": f"{container.cpu_millis}m"}

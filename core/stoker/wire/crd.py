@@ -60,7 +60,7 @@ def decode_function(
         name=resource.metadata.name,
         uid=uid,
         generation=generation,
-        spec=_spec(spec),
+        spec=_spec(spec, mode),
         revision=revision_of(spec),
         labels=_texts(document, "labels"),
         annotations=_texts(document, "annotations"),
@@ -70,10 +70,10 @@ def decode_function(
     )
 
 
-def _spec(spec: wire.GpuFunctionSpec) -> FunctionSpec:
+def _spec(spec: wire.GpuFunctionSpec, mode: Mode) -> FunctionSpec:
     return FunctionSpec(
         container=container_of(spec.container),
-        gpu=_gpu(spec.gpu),
+        gpu=_gpu(spec.gpu, mode),
         cpu_variant=_cpu_variant(spec),
         slo=Slo(
             latency_us=parse_duration_us(spec.slo.latency),
@@ -124,11 +124,12 @@ def _cpu_variant(spec: wire.GpuFunctionSpec) -> CpuVariant | None:
     )
 
 
-def _gpu(gpu: wire.Gpu | UnsetType) -> tuple[GpuOption, ...]:
+def _gpu(gpu: wire.Gpu | UnsetType, mode: Mode) -> tuple[GpuOption, ...]:
+    """On Kubernetes only what a pod can have: it asks for one resource, that of the first kind."""
     if gpu is UNSET:
         return ()
     kinds: tuple[wire.Gpu | wire.GpuAlternative, ...] = gpu.any_of or (gpu,)
-    return tuple(
+    options = tuple(
         GpuOption(
             memory_mib=parse_memory_mib(kind.memory or ""),
             products=kind.products or (),
@@ -138,6 +139,9 @@ def _gpu(gpu: wire.Gpu | UnsetType) -> tuple[GpuOption, ...]:
         )
         for kind in kinds
     )
+    if mode is Mode.EMBEDDED:
+        return options
+    return tuple(option for option in options if option.resource_name == options[0].resource_name)
 
 
 def _pre_warm(pre_warm: wire.PreWarm | UnsetType) -> PreWarm | None:
