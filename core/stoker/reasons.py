@@ -59,6 +59,7 @@ class Reason(StrEnum):
     CONFIG_MISSING = "ConfigMissing"  # a Secret or ConfigMap, or a key of it
     MOUNT_FAILED = "MountFailed"
     POD_REFUSED = "PodRefused"  # the API server or an admission policy refuses it
+    OBJECT_REFUSED = "ObjectRefused"  # the API server or an admission policy refuses what stands beside its pods
     ADMISSION_ERROR = "AdmissionError"  # the kubelet refused it: UnexpectedAdmissionError, OutOf...
     EVICTED = "Evicted"
     AGENT_UNAVAILABLE = "AgentUnavailable"  # nobody on its node reports it

@@ -38,6 +38,9 @@ class AppliedPolicy:
         self.problem = ""
         changed = policy != self.current
         self.current = policy
+        if changed:
+            for warning in policy.warnings:
+                log.warning("policy_field_without_effect", policy=NAME, problem=warning)
         return changed
 
 

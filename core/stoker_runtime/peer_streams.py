@@ -19,7 +19,8 @@ F = TypeVar("F", bound=Struct)
 
 class PeerStreams(Generic[F]):
     """`follow(peers)` whenever they change; `on_frame(peer, frame)`, `on_lost(peer)` when one falls silent, and
-    `on_gone(peer)` when it is no peer any more. Where `on_frame` raises ValueError the stream is dialled again.
+    `on_gone(peer)` when it is no peer any more, and then nothing more of it. Where `on_frame` raises ValueError the
+    stream is dialled again.
     """
 
     def __init__(
@@ -68,9 +69,19 @@ class PeerStreams(Generic[F]):
             await asyncio.wait(self._ending)
 
     def _begin(self, name: str, peer: Peer) -> None:
+        # A stream ends a turn or more after it was hung up: what it still brings would stand for ever.
+        def is_current() -> bool:
+            entry = self._streams.get(name)
+            return entry is not None and entry[1] is stream
+
         def on_line(line: bytes) -> None:
-            # ValidationError is a ValueError: the stream is dialled again.
-            self._on_frame(peer, self._decoder.decode(line))
+            if is_current():
+                # ValidationError is a ValueError: the stream is dialled again.
+                self._on_frame(peer, self._decoder.decode(line))
+
+        def on_lost() -> None:
+            if is_current():
+                self._on_lost(peer)
 
         stream = LineStream(
             peer.address,
@@ -79,7 +90,7 @@ class PeerStreams(Generic[F]):
             ssl=self._ssl,
             server_hostname=self._server_hostname,
             on_line=on_line,
-            on_lost=lambda: self._on_lost(peer),
+            on_lost=on_lost,
         )
         self._streams[name] = (peer, stream)
         stream.start()

@@ -1,7 +1,7 @@
 """Other pods of Stoker in its own namespace: who they are, where they listen, and whether they are ready.
 
-Kept current by a watch. A pod that has no address yet, that is being deleted or that has ended is no peer. Knows no
-port and dials nobody.
+Kept current by a watch. A pod that has no address yet or that has ended is no peer, and one that is being deleted only
+to those who ask for it: it still says what it holds. Knows no port and dials nobody.
 """
 
 import asyncio
@@ -22,6 +22,8 @@ class Peer(Struct, frozen=True):
     node: str
     address: str
     ready: bool
+    ending: bool = False
+    """It was deleted and finishes what it has."""
 
 
 class _Spec(Struct, frozen=True, rename="camel", gc=False):
@@ -45,13 +47,14 @@ class PeerPod(Struct, frozen=True, gc=False):
 PODS: Resource[PeerPod] = Resource("", "v1", "pods", True, PeerPod)
 
 
-def peer_of(pod: PeerPod) -> Peer | None:
-    """The peer that a pod is, if it is one."""
+def peer_of(pod: PeerPod, *, ending: bool = False) -> Peer | None:
+    """The peer that a pod is, if it is one; with `ending` also one that was deleted and has not ended."""
     status = pod.status
-    if not status.pod_ip or pod.metadata.deletion_timestamp is not None or status.phase in ("Succeeded", "Failed"):
+    ends = pod.metadata.deletion_timestamp is not None
+    if not status.pod_ip or (ends and not ending) or status.phase in ("Succeeded", "Failed"):
         return None
     ready = any(c.type == "Ready" and c.status == "True" for c in status.conditions or ())
-    return Peer(pod.metadata.name, pod.spec.node_name, status.pod_ip, ready)
+    return Peer(pod.metadata.name, pod.spec.node_name, status.pod_ip, ready, ends)
 
 
 class Peers:
@@ -65,8 +68,12 @@ class Peers:
         namespace: str,
         component: str,
         on_change: Callable[[Mapping[str, Peer]], None],
+        *,
+        ending: bool = False,
     ) -> None:
+        """`ending`: pods that were deleted are peers until they have ended."""
         self._on_change = on_change
+        self._ending = ending
         self._current: dict[str, Peer] = {}
         self._told: asyncio.Handle | None = None
         self._cache = Cache(kube, PODS, namespace, label_selector=f"{L_NAME}={NAME},{L_COMPONENT}={component}")
@@ -99,7 +106,7 @@ class Peers:
 
     def _see(self, before: PeerPod | None, after: PeerPod | None) -> None:
         name = (before or after).metadata.name  # type: ignore[union-attr]  # one of the two is given
-        peer = None if after is None else peer_of(after)
+        peer = None if after is None else peer_of(after, ending=self._ending)
         if peer == self._current.get(name):
             return
         if peer is None:

@@ -1,5 +1,7 @@
 """What the agents report of their replicas: the newest snapshot of each, by pod and by node. Knows no connection."""
 
+from collections.abc import Iterable
+
 from msgspec import Struct
 
 from stoker.model.function import Variant
@@ -27,12 +29,16 @@ class AgentBoard:
         self._speakers: dict[str, str] = {}
         """By node, the agent (its pod) that spoke last: during an upgrade a node has two, one of which is silent."""
         self._lost_us: dict[str, int] = {}
+        self._gone: set[str] = set()
+        """Nodes that are no more and whose agents are still there: the last that they say counts for nothing."""
         self._by_pod: dict[str, Heard] = {}
         self.returns = 0
         """How often an agent began to speak, or spoke again after a silence."""
 
     def heard(self, node: str, frame: ReplicaFrame, now_us: int, agent: str = "") -> None:
         """The newest snapshot of one agent."""
+        if node in self._gone:
+            return
         if not self.is_speaking(node):
             self.returns += 1
         before = self._forget_pods(node)
@@ -48,15 +54,24 @@ class AgentBoard:
 
     def lost(self, node: str, now_us: int, agent: str = "") -> None:
         """It says nothing any more. Its last word on replicas stands: they go on running without it."""
-        if self._speakers.get(node, agent) == agent:
+        if node in self._frames and self._speakers.get(node) == agent:
             self._lost_us.setdefault(node, now_us)
 
+    def here(self, node: str) -> None:
+        """There is a node of that name (again)."""
+        self._gone.discard(node)
+
     def gone(self, node: str) -> None:
-        """The node, or its agent for good."""
+        """The node is no more."""
+        self._gone.add(node)
         self._forget_pods(node)
         self._frames.pop(node, None)
         self._speakers.pop(node, None)
         self._lost_us.pop(node, None)
+
+    def keep_only(self, nodes: Iterable[str]) -> None:
+        """These have agents; of nodes that went long ago nothing is remembered."""
+        self._gone &= set(nodes)
 
     def report(self, pod_uid: str) -> Heard | None:
         """The last word on a pod."""
@@ -74,6 +89,10 @@ class AgentBoard:
     def is_speaking(self, node: str) -> bool:
         """Whether its agent speaks now."""
         return node in self._frames and node not in self._lost_us
+
+    def speaker(self, node: str) -> str:
+        """The agent (its pod) that speaks for the node now; empty while none does."""
+        return self._speakers[node] if self.is_speaking(node) else ""
 
     def silent_us(self, node: str, now_us: int) -> int:
         """For how long it has said nothing; 0 while it speaks, or when it never did."""
@@ -101,9 +120,13 @@ class AgentBoard:
                     of_function[variant] = max(took_ms * 1_000, of_function.get(variant, 0))
         return found
 
-    def profiles(self, key: str) -> list[ProfileReport]:
-        """Run times of a function, as each agent has measured them."""
-        return [profile for frame, _ in self._frames.values() for profile in frame.profiles.get(key, ())]
+    def profiles(self) -> dict[str, list[ProfileReport]]:
+        """Run times by function, as each agent has measured them."""
+        found: dict[str, list[ProfileReport]] = {}
+        for frame, _ in self._frames.values():
+            for key, profiles in frame.profiles.items():
+                found.setdefault(key, []).extend(profiles)
+        return found
 
     def _forget_pods(self, node: str) -> dict[str, Heard]:
         """What was known of them."""

@@ -23,7 +23,7 @@ class Drained(Enum):
 
 
 class AgentCalls:
-    """One pool per agent; `set_agents` whenever they change."""
+    """One pool per agent; `set_agents` whenever they change, `set_agent` when another one of a node acts."""
 
     def __init__(self, ssl: SSLContext, server_hostname: str, *, port: int = PORT_CONTROL) -> None:
         self._ssl = ssl
@@ -34,13 +34,20 @@ class AgentCalls:
 
     def set_agents(self, addresses: dict[str, str]) -> None:
         """The address of the agent of each node that has one."""
-        for node, (address, _) in list(self._pools.items()):
-            if addresses.get(node) != address:
-                self._close(node)
+        for node in self._pools.keys() - addresses.keys():
+            self._close(node)
         for node, address in addresses.items():
-            if node not in self._pools:
-                pool = HttpPool(address, self._port, ssl=self._ssl, server_hostname=self._server_hostname, max_idle=4)
-                self._pools[node] = (address, pool)
+            self.set_agent(node, address)
+
+    def set_agent(self, node: str, address: str) -> None:
+        """The address of the agent of one node."""
+        known = self._pools.get(node)
+        if known is not None and known[0] == address:
+            return
+        if known is not None:
+            self._close(node)
+        pool = HttpPool(address, self._port, ssl=self._ssl, server_hostname=self._server_hostname, max_idle=4)
+        self._pools[node] = (address, pool)
 
     async def drain(self, node: str, pod_uid: str) -> Drained:
         """Ask once; waits up to DRAIN_WAIT_S for the last request to end. Never raises."""

@@ -10,6 +10,10 @@ from stoker.model.demand import Demand, VariantDemand
 from stoker.model.function import Variant
 from stoker.wire.cluster import DemandFrame
 
+SAME_WAKE_US = 1_000_000
+"""Wakes that are told this near to one another are one: it is told as an age, and each heartbeat takes differently
+long to come."""
+
 
 class DemandBoard:
     """Times are microseconds on the operator's monotonic clock."""
@@ -26,7 +30,9 @@ class DemandBoard:
                 if report.last_wake_ms is not None:
                     at_us = now_us - report.last_wake_ms * 1_000
                     pair = (key, variant)
-                    self._last_wake_us[pair] = max(at_us, self._last_wake_us.get(pair, at_us))
+                    last_us = self._last_wake_us.get(pair)
+                    if last_us is None or at_us - last_us >= SAME_WAKE_US:
+                        self._last_wake_us[pair] = at_us
 
     def lost(self, gateway: str) -> None:
         """It says nothing any more: it holds nobody for us."""

@@ -57,11 +57,13 @@ class Ears:
         self._poke = poke
         self._clock_us = clock_us
         self._port = port
-        self._gateways = Peers(kube, namespace, COMPONENT_GATEWAY, self._on_gateways)
-        self._nodes = Peers(kube, namespace, COMPONENT_NODE, self._on_agents)
+        # Those that end still hold requests and finish what they run: what they say counts until they are gone.
+        self._gateways = Peers(kube, namespace, COMPONENT_GATEWAY, self._on_gateways, ending=True)
+        self._nodes = Peers(kube, namespace, COMPONENT_NODE, self._on_agents, ending=True)
         self._gateway_streams: PeerStreams[DemandFrame] | None = None
         self._agent_streams: PeerStreams[ReplicaFrame] | None = None
         self._calls: AgentCalls | None = None
+        self._on_node: dict[str, list[Peer]] = {}
         self._all_spoken = asyncio.Event()
 
     async def listen(self, identity: Identity, first_word_s: float) -> None:
@@ -108,6 +110,10 @@ class Ears:
         nodes = {peer.node for peer in self._nodes.current.values()}
         return len(nodes), sum(self.agents.is_speaking(node) for node in nodes)
 
+    def has_agent(self, node: str) -> bool:
+        """Whether an agent is there, speaking or not."""
+        return node in self._on_node
+
     @property
     def problem(self) -> str:
         """Why it cannot be relied on who speaks here, in one sentence; empty when it can."""
@@ -135,16 +141,33 @@ class Ears:
         if self._agent_streams is None or self._calls is None:
             return
         self._agent_streams.follow(peers)
-        # Of two agents on a node, as during an upgrade, the ready one acts.
-        in_order = sorted(peers.values(), key=lambda peer: peer.ready)
-        self._calls.set_agents({peer.node: peer.address for peer in in_order})
+        self.agents.keep_only(peer.node for peer in peers.values())
+        self._on_node = {}
+        for peer in peers.values():
+            self._on_node.setdefault(peer.node, []).append(peer)
+        self._calls.set_agents({node: self._acting(node) for node in self._on_node})
         for peer in peers.values():
             self._on_agent(peer.node)
         self._poke()
 
+    def _acting(self, node: str) -> str:
+        """The address of the agent that is asked. Of two, as during an upgrade, the one that speaks acts."""
+
+        def rank(peer: Peer) -> tuple[bool, bool, bool]:
+            # Readiness is told late: one that was deleted a moment ago still seems to be ready.
+            return self.agents.speaker(node) == peer.pod, peer.ready and not peer.ending, not peer.ending
+
+        return max(self._on_node[node], key=rank).address
+
+    def _see_who_acts(self, node: str) -> None:
+        if self._calls is not None and node in self._on_node:
+            self._calls.set_agent(node, self._acting(node))
+
     def _on_replicas(self, peer: Peer, frame: ReplicaFrame) -> None:
-        before = self.agents.last(peer.node)
+        before, spoke = self.agents.last(peer.node), self.agents.speaker(peer.node)
         self.agents.heard(peer.node, frame, self._clock_us(), peer.pod)
+        if spoke != self.agents.speaker(peer.node):
+            self._see_who_acts(peer.node)
         self._on_report()
         self._count_words()
         if replica_news(before, frame):
@@ -152,6 +175,7 @@ class Ears:
 
     def _on_agent_lost(self, peer: Peer) -> None:
         self.agents.lost(peer.node, self._clock_us(), peer.pod)
+        self._see_who_acts(peer.node)
         self._poke()
 
     def _on_gateway_gone(self, peer: Peer) -> None:

@@ -26,19 +26,17 @@ class FigureBook:
     def moved(self, functions: Mapping[str, Function], now_us: int) -> list[str]:
         """Look again; the functions whose figures are others than at the last look."""
         self._slo.keep_only(functions)
-        start_us = self._agents.start_us()
-        news: list[str] = []
+        start_us, profiles = self._agents.start_us(), self._agents.profiles()
         figures: dict[str, Figures] = {}
-        for key in self._slo.functions():
-            function = functions[key]
+        # Those that were called, and those of which something was measured before the gateways began.
+        for key in {*self._slo.functions(), *profiles} & functions.keys():
             attained = self._slo.attainment(key, now_us)
             start_ms = {variant: took_us // 1000 for variant, took_us in start_us.get(key, {}).items()}
             figures[key] = Figures(
                 attainment=None if attained is None else attained.percent,
-                slo_met=None if attained is None else attained.condition(function.spec.slo.percentile),
-                profile=tuple(merged_profiles(self._agents.profiles(key), start_ms)),
+                slo_met=None if attained is None else attained.condition(functions[key].spec.slo.percentile),
+                profile=tuple(merged_profiles(profiles.get(key, ()), start_ms)),
             )
-            if figures[key] != self._last.get(key):
-                news.append(key)
-        self._last = figures
-        return news
+        before, self._last = self._last, figures
+        looked_at = (before.keys() | figures.keys()) & functions.keys()
+        return sorted(key for key in looked_at if before.get(key) != figures.get(key))

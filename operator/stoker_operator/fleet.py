@@ -118,10 +118,6 @@ class Fleet:
             for key, function in self._store.functions.items()
         }
         self._memory = PlanMemory(functions=remembered)
-        for view in views.values():
-            of = self._store.functions.get(view.replica.function)
-            if of is not None and view.state is ReplicaState.STARTING and not view.ended:
-                self._lives.recheck(of, view)
         self._rounds.start()
 
     async def stop(self) -> None:
@@ -133,7 +129,7 @@ class Fleet:
         """One round; how long until the next one is due, in seconds."""
         now_us, wall_us = self._clock_us(), self._wall_us()
         views = self._views()
-        self._lives.seen(view.pod for view in views.values())
+        self._lives.seen(views, self._store.functions)
         self._tidy(views, now_us, wall_us)
         self._figures.seen(views, (start.spec.id for start in self._lives.making()), now_us)
         failures = len(self._lives.failures)
@@ -165,6 +161,7 @@ class Fleet:
             del self._devices[identity]
         self._demand.keep_only(self._store.objects)
         policy = self._policy()
+        ending = [view for view in views.values() if view.ending and view.node]
         look = Look(
             functions=self._store.functions,
             policy=policy,
@@ -178,6 +175,7 @@ class Fleet:
             failures=tuple(self._lives.failures),
             leaving=self._lives.leaving(),
             killed=self._lives.killed(),
+            lost=frozenset(node for node in {view.node for view in ending} if self._nodes.is_lost(node, now_us)),
             memory=self._memory,
             nodes=self._node_choice.of_all(self._store.functions, policy),
             now_us=now_us,
@@ -195,6 +193,8 @@ class Fleet:
                     # One that was asked to end has not failed.
                     if not view.ending and view.replica.id not in self._lives.leaving():
                         self._lives.failures.append(self._failure_of(view, now_us))
+                self._lives.bury(view)
+            elif self._lives.is_spoiled(view):
                 self._lives.bury(view)
             elif view.node and self._nodes.is_lost(view.node, now_us):
                 self._lives.abandon(view, "its node is lost")

@@ -3,7 +3,7 @@
 One key, one run at a time (stoker_runtime.kube.work_queue). Nothing is written at rest. Decides nothing about pods.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,7 +22,15 @@ from stoker_operator.owned_objects import OwnedObjects
 from stoker_operator.revisions import Revisions
 from stoker_operator.status_form import OURS, Extra, Figures, document, is_flip, status_of
 from stoker_runtime.kube.client import KubeClient
-from stoker_runtime.kube.errors import Conflict, NotFound
+from stoker_runtime.kube.errors import (
+    AlreadyExists,
+    ApiError,
+    Conflict,
+    KubeError,
+    NotFound,
+    ServerFailed,
+    TooManyRequests,
+)
 from stoker_runtime.kube.objects import Seen
 
 STATUS_INTERVAL_US = 10_000_000
@@ -31,6 +39,10 @@ STATUS_FLIP_US = 500_000
 """Least time between two that are: what flaps must not become a storm of writes."""
 CONFLICT_LOOK_S = 30.0
 """Nobody tells of an object that is not ours: so often it is looked whether it has gone."""
+
+
+Trouble = tuple[str, KubeError]
+"""What cannot be written, and why."""
 
 
 class SyncSettings(Struct, frozen=True, kw_only=True):
@@ -84,23 +96,24 @@ class FunctionSync:
         self._now = now
         self._metrics = metrics
         self._statuses: dict[str, FunctionStatus] = {}
-        self._generations: dict[str, int] = {}
-        """What the statuses are about."""
+        self._planned: dict[str, tuple[str, int]] = {}
+        """Uids and generations of the functions that the statuses are about."""
         self._memory: dict[str, FunctionMemory] = {}
         self._written: dict[str, _Written] = {}
 
     def planned(self, statuses: Mapping[str, FunctionStatus], memory: PlanMemory) -> list[str]:
         """The outcome of a plan; the functions that have news in it."""
-        generations = {key: self._store.functions[key].generation for key in statuses}
+        functions = self._store.functions
+        about = {key: (functions[key].uid, functions[key].generation) for key in statuses}
         news = [
             key
             for key, status in statuses.items()
             if self._statuses.get(key) != status
-            or self._generations.get(key) != generations[key]
+            or self._planned.get(key) != about[key]
             or self._memory_moved(key, memory.functions.get(key))
         ]
         self._statuses = dict(statuses)
-        self._generations = generations
+        self._planned = about
         self._memory = dict(memory.functions)
         return news
 
@@ -118,24 +131,43 @@ class FunctionSync:
             self._forget(key)
             return None
         function = self._store.functions.get(key)
-        if function is not None:
-            await self._objects.put(function, SERVICES, service(function, self._settings.gateway_host))
-            await self._objects.put(function, NETWORK_POLICIES, self._network_policy(function))
-            memory = self._memory.get(key)
-            if memory is not None and self._revisions.due(function, memory, self._in_use(key)):
-                await self._revisions.write(function, memory, self._in_use(key))
-                self._metrics.inc(WRITES, "controllerrevisions", "patch")
+        troubles = [] if function is None else await self._put_objects(function)
         item = self._store.objects.get(key)
         if item is None:
             return None  # deleted while this run waited
-        again_s = await self._sync_status(key, item)
+        # What cannot be written hides nothing: the status tells of it, and then this run has failed.
+        again_s = await self._sync_status(key, item, troubles)
+        if troubles:
+            raise troubles[0][1]
         if again_s is None and self._objects.conflicts(key):
             return CONFLICT_LOOK_S
         return again_s
 
+    async def _put_objects(self, function: Function) -> list[Trouble]:
+        """What stands beside the pods; what of it cannot be written, and why."""
+        troubles: list[Trouble] = []
+
+        async def try_to(what: str, work: Coroutine[Any, Any, None]) -> None:
+            try:
+                await work
+            except KubeError as error:
+                troubles.append((what, error))
+
+        put = self._objects.put
+        await try_to("its Service", put(function, SERVICES, service(function, self._settings.gateway_host)))
+        await try_to("its NetworkPolicy", put(function, NETWORK_POLICIES, self._network_policy(function)))
+        await try_to("a ControllerRevision of it", self._mark_revisions(function))
+        return troubles
+
+    async def _mark_revisions(self, function: Function) -> None:
+        memory = self._memory_of(function)
+        if memory is not None and self._revisions.due(function, memory, self._in_use(function.key)):
+            await self._revisions.write(function, memory, self._in_use(function.key))
+            self._metrics.inc(WRITES, "controllerrevisions", "patch")
+
     def _network_policy(self, function: Function) -> dict[str, Any]:
         # Replicas of an older revision serve on its port until the last of them is gone.
-        memory = self._memory.get(function.key)
+        memory = self._memory_of(function)
         older = self._revisions.in_use(function, self._in_use(function.key))
         last = memory.last_ready if memory is not None else None
         if last is not None and last.revision != function.revision and last not in older:
@@ -147,24 +179,29 @@ class FunctionSync:
             older=older,
         )
 
-    async def _sync_status(self, key: str, item: Kept) -> float | None:
+    async def _sync_status(self, key: str, item: Kept, troubles: Sequence[Trouble]) -> float | None:
         invalid = self._store.invalid.get(key, "")
-        status = self._statuses.get(key)
+        uid, generation = self._planned.get(key, ("", 0))
+        # What was planned for a function of the same name that was deleted says nothing of this one.
+        status = self._statuses.get(key) if uid == item.metadata.uid else None
         if status is None and not invalid:
             return None  # the plan that is about to be made says more than this could
         before = self._written.get(key)
         old = _said(item, before)
         conflicts = self._objects.conflicts(key)
+        function = self._store.functions.get(key)
         wanted = status_of(
             # The status of a spec that was not planned yet must not pass for that of the newest one.
-            generation=item.metadata.generation if invalid else self._generations[key],
+            generation=item.metadata.generation if invalid else generation,
             status=status,
             extra=Extra(
                 url=self._url(key, conflicted=SERVICES.plural in conflicts),
                 invalid=invalid,
                 conflicts=(*conflicts.values(), *self._hostname_conflicts(key)),
+                refused=_refusal(troubles),
                 figures=self._figures(key),
                 images=self._image_problem(key),
+                warnings=() if function is None else function.warnings,
             ),
             before=old.get("conditions", ()),
             now=self._now(),
@@ -201,6 +238,10 @@ class FunctionSync:
             return f"http://{self._settings.gateway_host}/{key}/"
         return f"http://{name}.{namespace}.svc.{self._settings.cluster_domain}/"
 
+    def _memory_of(self, function: Function) -> FunctionMemory | None:
+        memory = self._memory.get(function.key)
+        return memory if memory is not None and memory.uid in ("", function.uid) else None
+
     def _memory_moved(self, key: str, memory: FunctionMemory | None) -> bool:
         before = self._memory.get(key)
         if before is None or memory is None:
@@ -209,8 +250,21 @@ class FunctionSync:
 
     def _forget(self, key: str) -> None:
         self._objects.forget(key)
-        for table in (self._statuses, self._generations, self._memory, self._written):
+        for table in (self._statuses, self._planned, self._memory, self._written):
             table.pop(key, None)
+
+
+def _refusal(troubles: Iterable[Trouble]) -> tuple[Reason, str] | None:
+    """The first that somebody should know of. What the next run heals by itself is not told."""
+    for what, error in troubles:
+        if not isinstance(error, ApiError) or isinstance(error, (Conflict, NotFound, AlreadyExists, TooManyRequests)):
+            continue
+        if isinstance(error, ServerFailed):
+            return Reason.CONTROL_PLANE_UNAVAILABLE, f"{what} cannot be written: {error.message}"
+        if "exceeded quota" in error.message:
+            return Reason.QUOTA_EXCEEDED, f"the namespace's quota does not allow {what}: {error.message}"
+        return Reason.OBJECT_REFUSED, f"{what} is refused: {error.message}"
+    return None
 
 
 def _said(item: Kept, written: _Written | None) -> dict[str, Any]:

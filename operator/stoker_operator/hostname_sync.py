@@ -44,7 +44,7 @@ class HostnameSettings(Struct, frozen=True, kw_only=True):
 
 
 class HostnameSync:
-    """`look` after every change of a function or of the policy, then `await write()`."""
+    """`look` after every change of a function or of the policy, then `await write()`; `await audit()` now and then."""
 
     def __init__(self, kube: KubeClient, namespace: str, settings: HostnameSettings, metrics: MetricsSink) -> None:
         self._kube = kube
@@ -52,8 +52,11 @@ class HostnameSync:
         self._settings = settings
         self._metrics = metrics
         self._conflicts: dict[str, tuple[NameConflict, ...]] = {}
-        self._names: tuple[str, ...] = ()
-        self._written: bytes | None = None
+        self._names: tuple[str, ...] | None = None
+        """None until the first look: who does not know what is wanted removes nothing."""
+        self._written: tuple[str, ...] | None = None
+        self._applied: dict[str, tuple[str, int, bytes]] = {}
+        """By name of the object: its uid and generation after it was applied, and what was."""
 
     def look(self, functions: Iterable[Function], policy: Policy) -> list[str]:
         """Decide who gets which name; `functions` come in the order of their creation. Those with news about that."""
@@ -68,24 +71,33 @@ class HostnameSync:
 
     async def write(self) -> None:
         """Bring the Ingress or the HTTPRoutes up to date. Raises KubeError."""
-        content = self._content()
-        if content == self._written:
+        if self._names != self._written:
+            await self.audit()
+
+    async def audit(self) -> None:
+        """Look at them and put back what somebody has edited or deleted: nobody tells of that. Raises KubeError."""
+        names = self._names
+        if names is None:
             return
         if self._settings.kind == "Ingress":
-            await self._put(INGRESSES, [ingress(self._names, self._namespace, self._settings)] if self._names else [])
+            await self._put(INGRESSES, [ingress(names, self._namespace, self._settings)] if names else [])
         elif self._settings.kind == "HTTPRoute":
-            await self._put(HTTP_ROUTES, http_routes(self._names, self._namespace, self._settings))
-        self._written = content
-
-    def _content(self) -> bytes:
-        return msgspec.json.encode(self._names)
+            await self._put(HTTP_ROUTES, http_routes(names, self._namespace, self._settings))
+        self._written = names
 
     async def _put(self, resource: Resource[Object], bodies: list[dict[str, Any]]) -> None:
         wanted = {body["metadata"]["name"]: body for body in bodies}
         page = await self._kube.list(resource, self._namespace, label_selector=f"{L_NAME}={NAME}")
+        present = {item.metadata.name: item.metadata for item in page.items}
+        self._applied = {name: applied for name, applied in self._applied.items() if name in wanted}
         for name, body in wanted.items():
-            await self._kube.apply(resource, name, body, self._namespace, manager=FIELD_MANAGER, force=True)
+            content, now = msgspec.json.encode(body), present.get(name)
+            # The generation counts changes of the spec; a controller that writes the status changes none.
+            if now is not None and self._applied.get(name) == (now.uid, now.generation, content):
+                continue
+            done = await self._kube.apply(resource, name, body, self._namespace, manager=FIELD_MANAGER, force=True)
             self._metrics.inc(WRITES, resource.plural, "apply")
+            self._applied[name] = (done.metadata.uid, done.metadata.generation, content)
         for item in page.items:
             name = item.metadata.name
             if name.startswith(OBJECT) and name not in wanted:

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from stoker.wire.cluster import GROUP, VERSION
-from stoker_runtime.kube.objects import Condition, ObjectMeta, Resource
+from stoker_runtime.kube.objects import Condition, ObjectMeta, Resource, SmallMeta
 
 
 class Reference(Struct, frozen=True, gc=False):
@@ -154,9 +154,26 @@ class Revision(Struct, frozen=True):
     revision: int = 0
 
 
+class EventSeries(Struct, frozen=True, rename="camel", gc=False):
+    last_observed_time: str | None = None
+
+
+class Event(Struct, frozen=True, rename="camel", gc=False):
+    """What somebody says of an object, once or again and again."""
+
+    metadata: SmallMeta
+    type: str = ""
+    reason: str = ""
+    message: str = ""
+    last_timestamp: str | None = None
+    event_time: str | None = None
+    series: EventSeries | None = None
+
+
 PODS: Resource[Pod] = Resource("", "v1", "pods", namespaced=True, type=Pod)
 RAW_PODS: Resource[dict[str, Any]] = Resource("", "v1", "pods", namespaced=True, type=dict[str, Any])
 """Pods in full, where a check must see every field."""
+EVENTS: Resource[Event] = Resource("", "v1", "events", namespaced=True, type=Event)
 NODES: Resource[Node] = Resource("", "v1", "nodes", namespaced=False, type=Node)
 SERVICES: Resource[Object] = Resource("", "v1", "services", namespaced=True, type=Object)
 SERVICE_ACCOUNTS: Resource[Object] = Resource("", "v1", "serviceaccounts", namespaced=True, type=Object)

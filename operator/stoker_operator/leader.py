@@ -38,6 +38,8 @@ from stoker_operator.pod_facts import failure_of, waiting_of
 from stoker_operator.pod_lives import PodLives
 from stoker_operator.pod_maker import PodMaker
 from stoker_operator.pod_view import ReplicaPod
+from stoker_operator.pod_warnings import INTERVAL_S as WARNINGS_S
+from stoker_operator.pod_warnings import PodWarnings
 from stoker_operator.pokes import INTERVAL_S, Pokes
 from stoker_operator.policy_book import PolicyBook
 from stoker_operator.prefetch_sync import LOOK_S, PrefetchSync, kept_by, wanted_images
@@ -53,7 +55,8 @@ from stoker_runtime.process import clock_us, wall_us
 log = structlog.get_logger(__name__)
 
 AUTHORITY_RETRY_S = 2.0
-HOSTNAMES, POLICY = "hostnames", "policy"
+HOSTNAMES, ROUTES, POLICY = "hostnames", "routes", "policy"
+"""Chores: who gets which own hostname, whether what leads to them is still there, and that there is a GpuPolicy."""
 
 
 class Leader:
@@ -152,6 +155,7 @@ class Leader:
         self._figures = FigureBook(self.ears.slo, self.ears.agents)
         self._prefetch = PrefetchSync(kube, self._maker.params, self._maker.check, clock_us, metrics)
         self._pokes = Pokes(kube, metrics)
+        self._warnings = PodWarnings(kube, clock_us=clock_us, changed=self._poke)
         owned = {cache.resource.plural: cache for cache in (caches.services, caches.network_policies)}
         self.sync = FunctionSync(
             kube=kube,
@@ -213,6 +217,7 @@ class Leader:
         self._chores.add(HOSTNAMES)
         self._every(LOOK_S, self._keep_images, LOOK_S)
         self._every(INTERVAL_S, self._poke_pods, INTERVAL_S)
+        self._every(WARNINGS_S, self._read_warnings, WARNINGS_S)
         self._every(TELL_S, self._tell_figures, TELL_S)
         self._every(AUDIT_S, self._audit, AUDIT_S)
         log.info("leading", functions=len(self.store.functions), pods=len(self.pods.views()))
@@ -245,7 +250,7 @@ class Leader:
         )
 
     def _waiting(self, view: ReplicaPod) -> tuple[Reason, str] | None:
-        return waiting_of(view, self.nodes)
+        return waiting_of(view, self.nodes, self._warnings.of(view.uid))
 
     def _on_function(self, key: str) -> None:
         self.queue.add(key)
@@ -268,6 +273,12 @@ class Leader:
         name = (after or before).metadata.name
         if after is None:
             self.ears.agents.gone(name)
+        else:
+            self.ears.agents.here(name)
+        is_new = after is not None and (before is None or before.metadata.uid != after.metadata.uid)
+        if is_new and self.ears.has_agent(name):
+            # Registered anew: its FunctionNode went with the one before.
+            self._node_queue.add(name)
         self.nodes.set_node(name, after, clock_us())
         self.node_choice.set_node(name, after)
         if before is None or after is None or (before.ready, before.cordoned) != (after.ready, after.cordoned):
@@ -309,6 +320,9 @@ class Leader:
         if chore == POLICY:
             await self.policy.ensure(self._kube)
             return
+        if chore == ROUTES:
+            await self.hostnames.audit()
+            return
         functions = sorted(
             self.store.functions.values(),
             key=lambda f: (self.store.objects[f.key].metadata.creation_timestamp, f.key),
@@ -318,6 +332,8 @@ class Leader:
         await self.hostnames.write()
 
     async def _audit(self) -> None:
+        # In the queue, so that it and a change do not meet.
+        self._chores.add(ROUTES)
         await self._feed.audit()
         await self.policy.ensure(self._kube)
 
@@ -327,6 +343,9 @@ class Leader:
 
     async def _poke_pods(self) -> None:
         await self._pokes.round(self.pods.views().values(), self.nodes.changes + self.ears.agents.returns)
+
+    async def _read_warnings(self) -> None:
+        await self._warnings.round(self.pods.views().values())
 
     async def _keep_images(self) -> None:
         pods = list(self._caches.prefetch_pods.items())

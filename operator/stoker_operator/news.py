@@ -21,14 +21,14 @@ def _facts(frame: ReplicaFrame) -> object:
 
 
 def demand_news(before: DemandFrame | None, after: DemandFrame) -> bool:
-    """Whether somebody is held, or let go, or something was woken, or the load of a function changed."""
+    """Whether somebody is held, or let go, or something was woken. What runs, agents tell themselves."""
     if before is None:
         return True
     for key, variants in after.functions.items():
         known = before.functions.get(key, {})
         for variant, report in variants.items():
             old = known.get(variant)
-            if old is None or (old.held, old.in_system) != (report.held, report.in_system):
+            if old is None or old.held != report.held:
                 return True
             woken, was = report.last_wake_ms, old.last_wake_ms
             if woken is not None and (was is None or woken < was):

@@ -35,6 +35,8 @@ class Look(Struct, frozen=True, kw_only=True):
     failures: tuple[Failure, ...]
     leaving: frozenset[str]
     killed: frozenset[str]
+    lost: frozenset[str] = frozenset()
+    """Nodes that are given up."""
     memory: PlanMemory
     nodes: dict[Pair, frozenset[str]]
     now_us: int
@@ -43,8 +45,8 @@ class Look(Struct, frozen=True, kw_only=True):
 
 def observe(look: Look, waiting: Waiting) -> Observed:
     """What plan() is to see. A pod that has ended is no replica, but its name is taken until it is gone."""
-    views = [view for view in look.views if not view.ended]
-    taken = {view.replica.id for view in look.views if view.ended}
+    views = [view for view in look.views if not _is_over(view, look)]
+    taken = {view.replica.id for view in look.views if _is_over(view, look)}
     shown = {view.replica.id for view in views}
     making = [start for start in look.making if start.spec.id not in shown]
     by_id = {device.id: device for device in look.devices}
@@ -84,6 +86,13 @@ def observe(look: Look, waiting: Waiting) -> Observed:
         max_gpus={name: bound for name, bound in bounds.items() if bound is not None},
         nodes=look.nodes,
     )
+
+
+def _is_over(view: ReplicaPod, look: Look) -> bool:
+    """Whether it holds and serves nothing any more. On a lost node nobody is left to end what was deleted: such a pod
+    stays for as long as the Node object does.
+    """
+    return view.ended or (view.ending and view.node in look.lost)
 
 
 def real_devices(view: ReplicaPod) -> tuple[str, ...]:

@@ -1,12 +1,12 @@
 """Makes the pods that plan() orders: asked for once at a time, looked at as they came back, remembered until they show.
 
 Admission may change a pod or refuse it, an answer may be lost, and somebody else may have the name. What was written
-counts here at once, before the watch cache tells of it, so that nothing is ordered twice. Decides nothing.
+counts here at once, before the watch cache tells of it, so that nothing is ordered twice. Every pod is looked at once:
+as it came back, or when it shows and nobody here has seen it come back. Decides nothing.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ from stoker.control.pending import CreateError, PodFacts, why_pending
 from stoker.control.planning import Failure, Pair, Start
 from stoker.metrics import PODS_MADE, PODS_REFUSED, WRITES, MetricsSink
 from stoker.model.function import Function
+from stoker.model.replica import ReplicaState
 from stoker.names import pod_name
 from stoker.reasons import Reason
 from stoker_operator.kinds import PODS, RAW_PODS, Pod
@@ -87,6 +88,11 @@ class PodBirths:
         """Uids by replica, and since when they are awaited."""
         self._spoiled: dict[Pair, tuple[Function, str, int]] = {}
         """Pairs whose pod admission made forbidden, the function as it was then, and when it may be tried again."""
+        self._looked: set[str] | None = None
+        """Uids of pods that were looked at; None until the first look at the caches."""
+        self._looking: set[str] = set()
+        self._forbidden: set[str] = set()
+        """Uids of pods that admission made forbidden and that are perhaps still there."""
 
     def begin(self, action: Start) -> bool:
         """Make a pod, and return at once; False where it is being made already."""
@@ -100,20 +106,41 @@ class PodBirths:
         """Starts whose pod does not show in the caches yet."""
         return tuple(self._making.values())
 
-    def seen(self, uids: Iterable[str]) -> None:
-        """What the caches show now: what was made and shows needs no memory any more."""
-        shown = set(uids)
+    def seen(self, views: Mapping[str, ReplicaPod], functions: Mapping[str, Function]) -> None:
+        """What the caches show now: what was made and shows needs no memory any more, and what shows and was never
+        looked at is looked at.
+        """
+        shown = {view.uid for view in views.values()}
         for identity, (uid, since_us) in list(self._made.items()):
             if uid in shown or self._clock_us() - since_us > SHOW_US:
                 del self._made[identity]
                 self._making.pop(identity, None)
+        for pair in [pair for pair in self._spoiled if pair[0] not in functions]:
+            del self._spoiled[pair]
+        if self._looked is None:
+            # What serves was looked at by a former leader; what starts, perhaps not.
+            self._looked = {view.uid for view in views.values() if view.state is not ReplicaState.STARTING}
+        self._looked &= shown | {uid for uid, _ in self._made.values()}
+        self._forbidden &= shown
+        for identity, view in views.items():
+            if view.uid in self._looked or view.uid in self._looking or view.ending or view.ended:
+                continue
+            function = functions.get(view.replica.function)
+            # While it is being made, the answer is perhaps on its way.
+            if identity not in self._making and function is not None and function.uid == view.replica.function_uid:
+                self._looking.add(view.uid)
+                self._spawn(self._look_late(function, view))
+
+    def is_spoiled(self, view: ReplicaPod) -> bool:
+        """Whether admission made it forbidden: it is no replica, and is to be ended until it is gone."""
+        return view.uid in self._forbidden
 
     def forgive(self) -> None:
         """What is allowed has changed: what was refused may be tried again."""
         self._spoiled.clear()
 
-    async def recheck(self, function: Function, view: ReplicaPod) -> None:
-        """Look at a pod that a former leader made and perhaps did not live to look at."""
+    async def _look_late(self, function: Function, view: ReplicaPod) -> None:
+        """Look at a pod whose making nobody here has heard the end of: a former leader's, or an answer was lost."""
         meta = view.pod.metadata
         try:
             raw = await self._kube.get(RAW_PODS, meta.name, meta.namespace)
@@ -121,7 +148,12 @@ class PodBirths:
         except NotMade as refusal:
             log.warning("pod_refused", replica=view.replica.id, reason=refusal.reason.value, error=refusal.detail)
         except KubeError as exc:
-            log.warning("pod_not_looked_at", replica=view.replica.id, error=str(exc))
+            if not isinstance(exc, NotFound):
+                log.warning("pod_not_looked_at", replica=view.replica.id, error=str(exc))
+            await asyncio.sleep(LOST_ANSWER_S)
+        finally:
+            self._looking.discard(view.uid)
+            self._changed()
 
     async def _make(self, action: Start) -> None:
         spec = action.spec
@@ -154,7 +186,8 @@ class PodBirths:
             if exc.unsent:
                 self._fail(action, *why_pending(PodFacts(create_error=CreateError(status=0, message=str(exc)))))
                 return 0.0
-            # Perhaps it was made all the same: then it shows soon, and its name keeps it from being made twice.
+            # Perhaps it was made all the same: then it shows soon and is looked at, and its name keeps it from being
+            # made twice.
             log.warning("pod_perhaps_made", replica=spec.id, error=str(exc))
             return LOST_ANSWER_S
         except KubeError as exc:
@@ -172,14 +205,25 @@ class PodBirths:
 
     async def _check_created(self, function: Function, pair: Pair, raw: dict[str, Any]) -> None:
         """Admission may have changed it: what it made forbidden does not live. Raises NotMade."""
+        meta = msgspec.convert(raw, Pod, strict=False).metadata
         try:
             self._check(function, raw)
         except NotMade as refusal:
-            meta = msgspec.convert(raw, Pod, strict=False).metadata
+            self._look_at_no_more(meta.uid)
             self._spoiled[pair] = (function, refusal.detail, self._clock_us() + SPOILED_US)
-            with contextlib.suppress(NotFound, Conflict):
+            self._forbidden.add(meta.uid)
+            try:
                 await self._kube.delete(PODS, meta.name, meta.namespace, seen=Seen(meta.uid), grace_s=0)
-            raise
+            except (NotFound, Conflict):
+                pass
+            except KubeError as exc:
+                log.warning("forbidden_pod_not_deleted", pod=f"{meta.namespace}/{meta.name}", error=str(exc))
+            raise refusal from None
+        self._look_at_no_more(meta.uid)
+
+    def _look_at_no_more(self, uid: str) -> None:
+        if self._looked is not None:
+            self._looked.add(uid)
 
     def _check_spoiled(self, function: Function, pair: Pair) -> None:
         """Do not make again what admission will make forbidden again. Raises NotMade."""

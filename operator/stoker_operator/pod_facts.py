@@ -8,13 +8,14 @@ from stoker.wire.cluster import MAIN_CONTAINER, WAIT_CONTAINER
 from stoker_operator.kinds import ContainerStatus, Pod
 from stoker_operator.ledger import Nodes
 from stoker_operator.pod_view import ReplicaPod
+from stoker_operator.pod_warnings import NOTHING, Warned
 
 _GATED = "SchedulingGated"
 
 
-def waiting_of(view: ReplicaPod, nodes: Nodes) -> tuple[Reason, str] | None:
+def waiting_of(view: ReplicaPod, nodes: Nodes, warned: Warned = NOTHING) -> tuple[Reason, str] | None:
     """Why a pod that is not warm is not; None for one of which only its agent's report is of interest."""
-    return pending.why_pending(facts_of(view, nodes))
+    return pending.why_pending(facts_of(view, nodes, warned))
 
 
 def failure_of(view: ReplicaPod, nodes: Nodes, now_us: int) -> Failure:
@@ -37,8 +38,8 @@ def failure_of(view: ReplicaPod, nodes: Nodes, now_us: int) -> Failure:
     )
 
 
-def facts_of(view: ReplicaPod, nodes: Nodes) -> PodFacts:
-    """Everything that is known of a pod."""
+def facts_of(view: ReplicaPod, nodes: Nodes, warned: Warned = NOTHING) -> PodFacts:
+    """Everything that is known of a pod; `warned` is the last Warning event about it."""
     pod, node_name = view.pod, view.node
     status = pod.status
     node = nodes.node(node_name)
@@ -59,6 +60,8 @@ def facts_of(view: ReplicaPod, nodes: Nodes) -> PodFacts:
         main=_container(status.container_statuses, MAIN_CONTAINER),
         image=image,
         image_present=nodes.has_image(node_name, image),
+        warning=warned[0],
+        warning_message=warned[1],
         deleting=view.ending,
         failed_reason=status.reason,
         failed_message=status.message,

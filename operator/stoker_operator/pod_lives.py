@@ -5,7 +5,7 @@ was written shows here at once, before the watch cache tells of it, so that noth
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import structlog
@@ -105,7 +105,7 @@ class PodLives:
             self._end(view, grace_s=None, drain=True)
 
     def bury(self, view: ReplicaPod) -> None:
-        """It has ended and was counted: remove the pod, so that its name is free."""
+        """It has ended and was counted, or must not live: remove the pod, so that its name is free."""
         if view.uid not in self._ending and not view.ending:
             self._end(view, grace_s=0, drain=False)
 
@@ -118,13 +118,13 @@ class PodLives:
         """Starts whose pod does not show in the caches yet."""
         return self._births.making()
 
-    def seen(self, pods: Iterable[Pod]) -> None:
+    def seen(self, views: Mapping[str, ReplicaPod], functions: Mapping[str, Function]) -> None:
         """What the caches show now."""
-        self._births.seen(pod.metadata.uid for pod in pods)
+        self._births.seen(views, functions)
 
-    def recheck(self, function: Function, view: ReplicaPod) -> None:
-        """Look at a pod that a former leader made and perhaps did not live to look at."""
-        self._spawn(self._births.recheck(function, view))
+    def is_spoiled(self, view: ReplicaPod) -> bool:
+        """Whether admission made it forbidden: it is to be buried until it is gone."""
+        return self._births.is_spoiled(view)
 
     def forgive(self) -> None:
         """What is allowed has changed: what was refused may be tried again."""

@@ -120,8 +120,12 @@ class PrefetchSync:
         present = {(pod.metadata.namespace, pod.metadata.name): pod for pod in pods}
         names: set[tuple[str, str]] = set()
         failing: dict[str, tuple[Reason, str]] = {}
+        wanting = {keep.function for keep in wanted}
+        self._not_before_us = {key: at_us for key, at_us in self._not_before_us.items() if key in wanting}
         for keep in wanted:
-            function = functions[keep.function]
+            function = functions.get(keep.function)
+            if function is None:
+                continue  # it went while the pod of another one was made
             slot = (function.namespace, prefetch_name(function, keep.image, keep.node))
             pod = present.get(slot)
             if pod is not None and pod.status.phase in ENDED:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import structlog
+from msgspec.structs import replace
 
 from stoker.control.planning import FailedRevision, FunctionMemory
 from stoker.errors import InvalidObject
@@ -109,15 +110,11 @@ class Revisions:
             if A_READY in annotations and (best is None or _rank(item) > _rank(best)):
                 best = item
         last_ready = None if best is None else self._as_of(function, best)
-        memory = FunctionMemory(target=function.revision, last_ready=last_ready)
+        memory = FunctionMemory(uid=function.uid, target=function.revision, last_ready=last_ready)
         current = self._of(function)
         why = None if current is None else (current.metadata.annotations or {}).get(A_FAILED)
         if why is not None and memory.last_ready is not None and memory.last_ready.revision != function.revision:
-            return FunctionMemory(
-                target=function.revision,
-                last_ready=memory.last_ready,
-                failed=FailedRevision(revision=function.revision, detail=why),
-            )
+            return replace(memory, failed=FailedRevision(revision=function.revision, detail=why))
         return memory
 
     def in_use(self, function: Function, revisions: Iterable[str]) -> tuple[Function, ...]:

@@ -50,32 +50,33 @@ class SloBoard:
     """Times are microseconds on the operator's monotonic clock."""
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, str], SloReport] = {}
+        self._last: dict[str, dict[str, SloReport]] = {}
+        """By gateway, its last word; a function that is not in it was not called there."""
         self._slots: dict[str, deque[tuple[int, int, int]]] = {}
 
     def heard(self, gateway: str, frame: DemandFrame, now_us: int) -> None:
-        """The newest counts of one gateway."""
+        """The newest counts of one gateway. Its first word says from where to count: nobody knows when that came."""
+        last = self._last.get(gateway)
+        self._last[gateway] = frame.slo
+        if last is None:
+            return
         for key, counts in frame.slo.items():
-            before = self._last.get((gateway, key), _NONE)
+            before = last.get(key, _NONE)
             if counts.offered < before.offered:
                 before = _NONE  # it began anew
-            self._last[gateway, key] = counts
             offered, on_time = counts.offered - before.offered, counts.on_time - before.on_time
             if offered > 0:
                 self._add(key, now_us // SLOT_US, offered, on_time)
 
     def gone(self, gateway: str) -> None:
         """It is no more; what it counted stays in the window."""
-        for slot in [slot for slot in self._last if slot[0] == gateway]:
-            del self._last[slot]
+        self._last.pop(gateway, None)
 
     def keep_only(self, functions: Iterable[str]) -> None:
         """Forget functions that are no more."""
         known = set(functions)
         for key in [key for key in self._slots if key not in known]:
             del self._slots[key]
-        for slot in [slot for slot in self._last if slot[1] not in known]:
-            del self._last[slot]
 
     def functions(self) -> Iterable[str]:
         """Those that were called."""

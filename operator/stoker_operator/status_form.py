@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from stoker.model.status import Condition, FunctionStatus
 from stoker.reasons import Reason
@@ -38,8 +39,12 @@ class Extra(Struct, frozen=True, kw_only=True):
     conflicts: tuple[str, ...] = ()
     """Names that it wants and somebody else has, one sentence each."""
     figures: Figures = Figures()
+    refused: tuple[Reason, str] | None = None
+    """Why what stands beside its pods cannot be written."""
     images: tuple[Reason, str] | None = None
     """Why its images are not kept on nodes ahead of its pods; None where they are, or nobody wants that."""
+    warnings: tuple[str, ...] = ()
+    """Fields of it that are accepted and do not act, one sentence each."""
 
 
 def status_of(
@@ -112,11 +117,16 @@ def _conditions(status: FunctionStatus | None, extra: Extra) -> list[Condition]:
         found = _stalled(found, Reason.INVALID_SPEC, message)
     elif extra.conflicts:
         found = _stalled(found, Reason.NAME_CONFLICT, "; ".join(extra.conflicts))
+    elif extra.refused is not None and extra.refused[0] is not Reason.CONTROL_PLANE_UNAVAILABLE:
+        found = _stalled(found, *extra.refused)
+    elif extra.refused is not None:
+        found = _noted(found, *extra.refused)
     elif extra.images is not None:
-        # It is served all the same, only later than it could be: nothing is stalled.
+        # It is served all the same, only later than it could be.
         reason, message = extra.images
-        note = Condition(type="Stalled", status=False, reason=reason, message=f"its images are not kept: {message}")
-        found = [note if each.type == "Stalled" and not each.status else each for each in found]
+        found = _noted(found, reason, f"its images are not kept: {message}")
+    if extra.warnings:
+        found = [_warned(each, extra.warnings) for each in found]
     if extra.figures.slo_met is not None:
         found.append(extra.figures.slo_met)
     return found
@@ -127,6 +137,18 @@ def _stalled(conditions: list[Condition], reason: Reason, message: str) -> list[
         return conditions
     rest = [each for each in conditions if each.type != "Stalled"]
     return [*rest, Condition(type="Stalled", status=True, reason=reason, message=message)]
+
+
+def _noted(conditions: list[Condition], reason: Reason, message: str) -> list[Condition]:
+    """Said in the same place, while nothing is stalled."""
+    note = Condition(type="Stalled", status=False, reason=reason, message=message)
+    return [note if each.type == "Stalled" and not each.status else each for each in conditions]
+
+
+def _warned(condition: Condition, warnings: Iterable[str]) -> Condition:
+    if condition.type != "Stalled" or condition.status:
+        return condition
+    return replace(condition, message=f"{condition.message}; {' '.join(warnings)}")
 
 
 def _condition(condition: Condition, before: Iterable[Mapping[str, Any]], generation: int, now: str) -> dict[str, Any]:

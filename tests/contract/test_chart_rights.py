@@ -1,8 +1,10 @@
 """Who may do what by the chart's RBAC, as the API server itself judges it: what each component does, and no more."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from chart_renders import COMPONENTS, objects
 from crd_server import Server
@@ -23,6 +25,16 @@ OWN_KINDS = """
     list,watch gpupolicies.stoker.dev in all
     list,watch functionnodes.stoker.dev in all
 """
+OF_KUBERNETES = """
+    create pods/binding in tenant
+    list,watch nodes in all
+    list,watch persistentvolumeclaims in all
+    create events.events.k8s.io in tenant
+    get configmaps extension-apiserver-authentication in kube-system
+    create tokenreviews.authentication.k8s.io in all
+    create subjectaccessreviews.authorization.k8s.io in all
+"""
+"""Some of what kube-scheduler may by the roles that Kubernetes gives its own."""
 ALLOWED = {
     "operator": OWN_KINDS
     + """
@@ -34,6 +46,8 @@ ALLOWED = {
     list,watch serviceaccounts in all
     list,watch pods in all
     get,create,patch,delete pods in tenant
+    list events in all
+    list events in tenant
     list,watch services in all
     get,create,patch services in tenant
     list,watch networkpolicies.networking.k8s.io in all
@@ -50,18 +64,12 @@ ALLOWED = {
     get,patch secrets stoker-tls-gateway in own
     """,
     "scheduler": OWN_KINDS
+    + OF_KUBERNETES
     + """
     list,watch pods in all
-    create pods/binding in tenant
-    list,watch nodes in all
-    list,watch persistentvolumeclaims in all
-    create events.events.k8s.io in tenant
     create leases.coordination.k8s.io in own
     get,update leases.coordination.k8s.io rights-scheduler in own
     get secrets stoker-tls-scheduler in own
-    get configmaps extension-apiserver-authentication in kube-system
-    create tokenreviews.authentication.k8s.io in all
-    create subjectaccessreviews.authorization.k8s.io in all
     """,
     "node": OWN_KINDS
     + """
@@ -122,6 +130,7 @@ DENIED = {
     get,patch leases.coordination.k8s.io somebody-else in own
     patch functionnodes.stoker.dev/status in all
     create tokenreviews.authentication.k8s.io in all
+    get,watch,create,patch,delete events in tenant
     update gpufunctions.stoker.dev/status in tenant
     update gpufunctions.stoker.dev/finalizers in tenant
     list,create,patch,delete ingresses.networking.k8s.io in own
@@ -197,6 +206,30 @@ def questions(table: str) -> Iterator[Question]:
             yield Question(verb, resource, group, subresource, "".join(name), where)
 
 
+class Right(Struct, frozen=True):
+    """What one rule of a role gives, as questions() asks for it."""
+
+    verb: str
+    resource: str
+    group: str
+    subresource: str
+    name: str
+    own: bool
+    """In Stoker's namespace only."""
+
+
+def rights_in_chart(component: str) -> Iterator[Right]:
+    """Of the roles that the chart makes for a component; not of those that are Kubernetes' own."""
+    for role in objects({"fullnameOverride": PREFIX}):
+        if role["kind"] not in ("Role", "ClusterRole") or role["metadata"]["name"] != f"{PREFIX}-{component}":
+            continue
+        for rule in role["rules"]:
+            parts = (rule["verbs"], rule["resources"], rule["apiGroups"], rule.get("resourceNames", [""]))
+            for verb, what, group, name in itertools.product(*parts):
+                resource, _, subresource = what.partition("/")
+                yield Right(verb, resource, group, subresource, name, role["kind"] == "Role")
+
+
 class Judge:
     """The roles of one render, in a namespace of their own, and what the server says of them."""
 
@@ -254,6 +287,18 @@ def test_a_component_may_do_no_more(judge: Judge, component: str) -> None:
     asked = [each for table in (NOBODY, DENIED[component]) for each in questions(table)]
     assert not allowed & set(asked)
     assert [each for each in asked if judge.may(component, each)] == []
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_the_chart_gives_a_component_exactly_the_rights_that_it_uses(component: str) -> None:
+    given = set(rights_in_chart(component))
+    used = set()
+    of_others = set(questions(OF_KUBERNETES)) if component == "scheduler" else set()
+    for each in set(questions(ALLOWED[component])) - of_others:
+        right = Right(each.verb, each.resource, each.group, each.subresource, each.name, each.where == "own")
+        # Where no rule could give a name, the table has an example.
+        used.add(right if right in given else msgspec.structs.replace(right, name=""))
+    assert given == used
 
 
 def test_hostnames_are_kept_by_the_operator_in_its_own_namespace_only_where_they_are_asked_for(server: Server) -> None:

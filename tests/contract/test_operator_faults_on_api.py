@@ -8,6 +8,7 @@ from operator_in_cluster import (
     FUNCTIONS,
     INGRESSES,
     LEDGERS,
+    NODES,
     PODS,
     POLICIES,
     Meta,
@@ -18,8 +19,8 @@ from operator_in_cluster import (
 )
 
 from stoker.model.function import Variant
-from stoker.wire.cluster import ROLE_PREFETCH
-from stoker_operator import leader
+from stoker.wire.cluster import COMPONENT_NODE, ROLE_PREFETCH
+from stoker_operator import leader, pod_warnings
 
 pytest_plugins = ("api_server", "operator_server")
 pytestmark = [pytest.mark.contract, pytest.mark.timeout(60)]
@@ -137,6 +138,23 @@ async def test_agents_and_gateways_come_and_go(world: OperatorInCluster) -> None
     await until(lambda: not world.pods())
 
 
+async def test_a_node_that_is_registered_anew_gets_its_function_node_again(world: OperatorInCluster) -> None:
+    await world.node("n1", gpu())
+    await world.lead()
+    await until(lambda: ledgers(world, "n1"))
+    old = (await world.kube.get(LEDGERS, "n1"))["metadata"]["uid"]
+    await world.kube.delete(NODES, "n1")
+    await world.kube.delete(LEDGERS, "n1")  # as the garbage collector does, which does not run here
+    await asyncio.sleep(0.5)
+    await world.apply(NODES, "Node", "n1")
+    await until(lambda: ledgers(world, "n1"))
+    assert (await world.kube.get(LEDGERS, "n1"))["metadata"]["uid"] != old
+    await world.node_ready("n1", ready=True)
+    await world.ledger("n1", gpu())
+    await world.function(scaling={"minReplicas": 1})
+    await world.says("True", "Ready")
+
+
 async def ledgers(world: OperatorInCluster, *nodes: str) -> bool:
     return names((await world.kube.list(LEDGERS)).items) == sorted(nodes)
 
@@ -158,6 +176,65 @@ async def test_an_agent_that_is_upgraded_takes_over_without_a_silence(world: Ope
     await asyncio.sleep(0.3)
     assert board.is_speaking("n1")
     assert [each.metadata.uid for each in world.pods()] == [pod.metadata.uid]
+
+
+async def test_what_a_gateway_holds_counts_while_it_ends(world: OperatorInCluster) -> None:
+    await world.node("n1", gpu())
+    gateway = await world.gateway("gw1", "n1")
+    operator = await world.lead()
+    assert operator.leader is not None
+    demand = operator.leader.ears.demand.demand
+    key = await world.function(scaling={"keepAlive": {"ttl": "0s"}})
+    world.binds = False
+    gateway.wants(key, 2)
+    await until(lambda: key in demand())
+    await world.end_peer("gw1")
+    await asyncio.sleep(0.5)
+    gateway.wants(key, 1)
+    await until(lambda: demand()[key][Variant.GPU].held == 1)
+    world.binds = True
+    await world.says("True", "Ready")
+    await world.drop_peer("gw1")
+    await until(lambda: demand()[key][Variant.GPU].held == 0)
+
+
+async def test_an_agent_that_drains_is_heard_and_asked_until_it_is_gone(world: OperatorInCluster) -> None:
+    old = await world.node("n1", gpu())
+    gateway = await world.gateway()
+    operator = await world.lead()
+    assert operator.leader is not None
+    board = operator.leader.ears.agents
+    key = await world.function(scaling={"keepAlive": {"ttl": "0s"}})
+    gateway.wants(key)
+    await world.says("True", "Ready")
+    # The one after it waits for the lock of the node: it neither speaks nor answers.
+    await world.peer("agent-n1-new", COMPONENT_NODE, "127.0.0.1", "n1")
+    await world.end_peer("agent-n1")
+    await asyncio.sleep(0.5)
+    gateway.served(key)
+    await until(lambda: not world.pods())
+    assert [word.split()[0] for word in world.journal] == ["drain", "drained", "deleting"]
+    assert (board.is_speaking("n1"), board.speaker("n1")) == (True, "agent-n1")
+    await old.stop()
+    await until(lambda: not board.is_speaking("n1"))
+
+
+async def test_a_volume_that_cannot_be_mounted_is_the_reason(
+    world: OperatorInCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pod_warnings, "AFTER_US", 100_000)
+    monkeypatch.setattr(pod_warnings, "AGAIN_US", 100_000)
+    world.creates = False
+    await world.node("n1", gpu())
+    await world.lead()
+    await world.function(scaling={"minReplicas": 1})
+    await until(lambda: [pod.spec.get("nodeName") for pod in world.pods()] == ["n1"])
+    (pod,) = world.pods()
+    await world.says("False", "Initialising")
+    await world.warns(pod, "FailedMount", 'MountVolume.SetUp failed for volume "v" : configmap "c" not found')
+    await world.says("False", "ConfigMissing")
+    world.creates = True
+    await world.says("True", "Ready")
 
 
 async def test_images_are_kept_on_nodes_for_those_who_ask(
@@ -203,6 +280,29 @@ async def test_own_hostnames_lead_to_the_gateways_and_the_next_one_gets_a_free_o
     await world.says("False", "Ready", "Stalled", "late")
     await world.kube.delete(FUNCTIONS, "late", world.team)
     await until(lambda: no_ingress(world))
+
+
+async def test_own_hostnames_that_somebody_takes_away_come_back(
+    world: OperatorInCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leader, "AUDIT_S", 0.3)
+    await world.node("n1", gpu())
+    await world.lead(hostname_kind="Ingress")
+    spec = {"namespaces": [{"name": world.team, "hostnameSuffixes": ["example.com"]}]}
+    await world.apply(POLICIES, "GpuPolicy", "default", spec=spec)
+    await world.function(access={"visibility": "Public", "hostnames": ["ocr.example.com"]})
+    await until(lambda: hosts(world))
+    await world.kube.delete(INGRESSES, "stoker-hostnames", world.system)
+    await until(lambda: hosts(world))
+    evil = {"spec": {"rules": [{"host": "evil.example.com"}]}}
+    await world.kube.patch(INGRESSES, "stoker-hostnames", evil, world.system)
+    await until(lambda: hosts(world))
+    before = await world.kube.get(INGRESSES, "stoker-hostnames", world.system)
+    status = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}}
+    await world.kube.patch(INGRESSES, "stoker-hostnames", status, world.system, subresource="status")
+    await asyncio.sleep(1)
+    after = await world.kube.get(INGRESSES, "stoker-hostnames", world.system)
+    assert (after["spec"], after["metadata"]["uid"]) == (before["spec"], before["metadata"]["uid"])
 
 
 async def hosts(world: OperatorInCluster) -> bool:

@@ -56,6 +56,7 @@ PODS = _resource("", "v1", "pods")
 NODES = _resource("", "v1", "nodes", namespaced=False)
 SERVICES = _resource("", "v1", "services")
 SECRETS = _resource("", "v1", "secrets")
+EVENTS = _resource("", "v1", "events")
 ACCOUNTS = _resource("", "v1", "serviceaccounts")
 QUOTAS = _resource("", "v1", "resourcequotas")
 POLICIES_OF_NETWORK = _resource("networking.k8s.io", "v1", "networkpolicies")
@@ -109,6 +110,8 @@ class OperatorInCluster:
         """Whether the scheduler places pods."""
         self.warms = True
         """Whether what starts becomes warm."""
+        self.creates = True
+        """Whether the kubelets get on with the pods that they have."""
         self.choose_device: Callable[[str, Meta], str] | None = None
         self.operators: list[tuple[Operator, asyncio.Task[None]]] = []
         self._identities: dict[str, Identity] = {}
@@ -242,11 +245,11 @@ class OperatorInCluster:
         await self.peer(pod or f"agent-{node}", COMPONENT_NODE, agent.address, node)
         return agent
 
-    async def gateway(self, name: str = "gw1") -> ScriptedGateway:
+    async def gateway(self, name: str = "gw1", node: str = "") -> ScriptedGateway:
         gateway = ScriptedGateway(name, next(self._addresses), self.port)
         await gateway.start((await self._identity(GATEWAY)).server_context({"operator"}))
         self.gateways[name] = gateway
-        await self.peer(name, GATEWAY, gateway.address)
+        await self.peer(name, GATEWAY, gateway.address, node)
         return gateway
 
     async def peer(self, name: str, component: str, address: str, node: str = "") -> None:
@@ -260,6 +263,10 @@ class OperatorInCluster:
         await self.kube.create(PODS, body, self.system)
         status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
         await self.kube.patch(PODS, name, {"status": status}, self.system, subresource="status")
+
+    async def end_peer(self, name: str) -> None:
+        """It was deleted, and has its grace (only a pod on a node has one)."""
+        await self.kube.delete(PODS, name, self.system, grace_s=60)
 
     async def drop_peer(self, name: str) -> None:
         await self.kube.delete(PODS, name, self.system, grace_s=0)
@@ -324,6 +331,25 @@ class OperatorInCluster:
         with contextlib.suppress(NotFound):
             await self.kube.patch(PODS, meta.name, {"status": status}, meta.namespace, subresource="status")
 
+    async def warns(self, pod: Meta, reason: str, message: str) -> None:
+        """The kubelet's word on what hinders it."""
+        meta = pod.metadata
+        at = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        about = {"apiVersion": "v1", "kind": "Pod", "name": meta.name, "namespace": meta.namespace, "uid": meta.uid}
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{meta.name}.{uuid.uuid4().hex[:8]}"},
+            "involvedObject": about,
+            "type": "Warning",
+            "reason": reason,
+            "message": message,
+            "source": {"component": "kubelet"},
+            "firstTimestamp": at,
+            "lastTimestamp": at,
+        }
+        await self.kube.create(EVENTS, body, meta.namespace)
+
     async def runs(self, pod: Meta) -> None:
         """Its container was started."""
         container = pod.spec["containers"][0]
@@ -379,7 +405,7 @@ class OperatorInCluster:
                 await self.bind(pod, free)
             return
         agent = self.agents.get(node)
-        if agent is None or agent.silent or pod.status.get("phase") in ("Failed", "Succeeded"):
+        if agent is None or agent.silent or not self.creates or pod.status.get("phase") in ("Failed", "Succeeded"):
             return
         if self._first(meta.uid, "seen"):
             replica = self.replica_of(pod)

@@ -109,3 +109,12 @@ def test_a_policy_of_another_name_is_none() -> None:
     applied.put(policy(queueing="fcfs"))
     assert not applied.put(policy("mine", queueing="edf"))
     assert applied.current.queueing == "fcfs"
+
+
+def test_what_of_a_policy_does_not_act_is_logged_once_per_change(capsys: pytest.CaptureFixture[str]) -> None:
+    applied = AppliedPolicy()
+    for _ in range(2):
+        applied.put(policy(admission={"mode": "Observe"}))
+    assert capsys.readouterr().out.count("policy_field_without_effect") == 1
+    applied.put(policy(queueing="fcfs"))
+    assert "policy_field_without_effect" not in capsys.readouterr().out

@@ -5,9 +5,11 @@ import pytest
 from stoker.model.demand import VariantDemand
 from stoker.model.function import Variant
 from stoker.model.replica import ReplicaState
+from stoker.policies.prewarm.histogram import learn
+from stoker.policies.prewarm.interface import ArrivalHistory
 from stoker.wire.cluster import DemandFrame, ReplicaFrame, ReplicaReport, VariantDemandReport
 from stoker_operator.agent_board import AgentBoard
-from stoker_operator.demand_board import DemandBoard
+from stoker_operator.demand_board import SAME_WAKE_US, DemandBoard
 from stoker_operator.news import demand_news, replica_news
 
 pytestmark = pytest.mark.unit
@@ -22,7 +24,7 @@ def demand(seq: int = 1, **fields: int) -> DemandFrame:
 
 def test_what_two_gateways_hold_adds_up_and_what_runs_is_left_to_the_agents() -> None:
     board = DemandBoard()
-    board.heard("a", demand(held=2, in_system=3, last_wake_ms=500, oldest_held_ms=400), 10 * S)
+    board.heard("a", demand(held=2, in_system=3, last_wake_ms=5_000, oldest_held_ms=400), 10 * S)
     board.heard("b", demand(held=1, in_system=1, last_wake_ms=100, oldest_held_ms=900), 10 * S)
     assert board.demand() == {
         "team/fn": {
@@ -47,6 +49,30 @@ def test_an_older_wake_does_not_replace_a_newer_one() -> None:
     assert board.demand()["team/fn"][GPU].last_wake_us == 9_900_000
 
 
+def test_one_wake_that_two_gateways_tell_of_again_and_again_is_one_arrival() -> None:
+    board, history = DemandBoard(), ArrivalHistory()
+    arrivals = [100 * S, 400 * S, 1_000 * S]
+    for number, woken_us in enumerate(arrivals):
+        for beat in range(200):
+            # Told in whole milliseconds, and heard a little later each time.
+            for gateway, late_us in (("a", beat * 7_919 % 90_000), ("b", beat * 104_729 % 300_000)):
+                said_us = woken_us + beat * S
+                board.heard(gateway, demand(last_wake_ms=(said_us - woken_us) // 1_000), said_us + late_us)
+                woken = board.demand()["team/fn"][GPU].last_wake_us
+                history = learn(history, woken, said_us + late_us, busy=False)
+        assert sum(history.counts.values()) + history.beyond == number
+    assert history.counts == {5: 1, 10: 1}
+
+
+def test_wakes_that_follow_one_another_quickly_are_not_lost() -> None:
+    board = DemandBoard()
+    for tenth in range(31):
+        board.heard("a", demand(last_wake_ms=0), 10 * S + tenth * S // 10)
+    woken_us = board.demand()["team/fn"][GPU].last_wake_us
+    assert woken_us is not None
+    assert 13 * S - SAME_WAKE_US < woken_us <= 13 * S
+
+
 def report(uid: str = "u", state: ReplicaState = ReplicaState.WARM, **fields: object) -> ReplicaReport:
     return ReplicaReport(id="team/fn-0123456789-0", pod_uid=uid, state=state, **fields)  # type: ignore[arg-type]
 
@@ -65,6 +91,38 @@ def test_the_last_word_on_a_replica_stands_while_its_agent_is_away() -> None:
     board.heard("n", frame(), 6 * S)
     assert board.report("u") is None
     assert board.silent_us("n", 9 * S) == 0
+
+
+def test_a_node_that_is_gone_is_not_brought_back_by_late_words() -> None:
+    board = AgentBoard()
+    board.heard("n", frame(report()), 1, "agent")
+    board.gone("n")
+    board.lost("n", 2, "agent")
+    assert board.silent_us("n", 60 * S) == 0
+    board.heard("n", frame(report()), 3, "agent")
+    board.lost("n", 4, "agent")
+    assert not board.knows("n")
+    assert board.report("u") is None
+    # The Node is registered anew while its agent goes on.
+    board.here("n")
+    board.heard("n", frame(report()), 5, "agent")
+    assert board.is_speaking("n")
+
+
+def test_nodes_that_went_are_forgotten_with_their_agents() -> None:
+    board = AgentBoard()
+    board.gone("n")
+    board.gone("m")
+    board.keep_only(["n"])
+    board.heard("n", frame(), 1)
+    board.heard("m", frame(), 1)
+    assert (board.knows("n"), board.knows("m")) == (False, True)
+
+
+def test_an_agent_that_never_spoke_is_not_silent_since_then() -> None:
+    board = AgentBoard()
+    board.lost("n", 1 * S, "agent")
+    assert board.silent_us("n", 60 * S) == 0
 
 
 def test_queues_of_agents_that_are_away_do_not_count() -> None:
@@ -94,8 +152,11 @@ def test_a_heartbeat_is_no_news() -> None:
 
 
 def test_a_hold_a_wake_and_their_end_are_news() -> None:
-    before = demand(in_system=1, last_wake_ms=1_000)
-    assert not demand_news(before, demand(in_system=1, last_wake_ms=2_000))
-    assert demand_news(before, demand(in_system=1, last_wake_ms=10))
-    assert demand_news(before, demand(in_system=2, last_wake_ms=2_000))
+    before = demand(held=1, in_system=1, last_wake_ms=1_000)
+    assert not demand_news(before, demand(held=1, in_system=1, last_wake_ms=2_000))
+    assert demand_news(before, demand(held=1, in_system=1, last_wake_ms=10))
+    assert demand_news(before, demand(held=2, in_system=2, last_wake_ms=2_000))
+    assert demand_news(before, demand(held=0, in_system=1, last_wake_ms=2_000))
+    # Whatever runs, agents tell themselves.
+    assert not demand_news(before, demand(held=1, in_system=5, last_wake_ms=2_000))
     assert demand_news(before, DemandFrame(seq=2, gateway="gw"))

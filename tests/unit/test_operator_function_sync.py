@@ -15,7 +15,7 @@ from stoker_operator.kinds import FUNCTIONS, NETWORK_POLICIES, SERVICES, Dynamic
 from stoker_operator.owned_objects import OwnedObjects
 from stoker_operator.revisions import Revisions
 from stoker_operator.status_form import Figures
-from stoker_runtime.kube.errors import NotFound, Unreachable
+from stoker_runtime.kube.errors import Conflict, Forbidden, KubeError, NotFound, ServerFailed, Unreachable
 from stoker_runtime.kube.objects import Resource
 from stoker_runtime.metrics import PrometheusSink
 
@@ -32,9 +32,12 @@ class Api:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.writes: list[str] = []
         self.loses_answers = False
+        self.refuses: dict[str, KubeError] = {}
         self._version = 100
 
     def _write(self, verb: str, resource: Resource[Any], name: str, body: dict[str, Any]) -> Any:
+        if resource.plural in self.refuses:
+            raise self.refuses[resource.plural]
         self._version += 1
         uid = self.objects.get((resource.plural, name), {}).get("metadata", {}).get("uid", f"uid-{self._version}")
         content = msgspec.to_builtins(body)
@@ -106,16 +109,16 @@ class World:
         )
         self.applied(1)
 
-    def applied(self, generation: int, uid: str = "u1") -> None:
+    def applied(self, generation: int, uid: str = "u1", version: int = 0, **spec: Any) -> None:
         meta = {
             "name": "f",
             "namespace": "team",
             "uid": uid,
             "generation": generation,
-            "resourceVersion": str(generation),
+            "resourceVersion": str(version or generation),
             "creationTimestamp": "2026-01-01T00:00:00Z",
         }
-        self.store.put(msgspec.convert({"metadata": meta, "spec": SPEC}, Dynamic))
+        self.store.put(msgspec.convert({"metadata": meta, "spec": SPEC | spec}, Dynamic))
 
     def plan(self, message: str = "1 replica is warm", *, ready: bool = True) -> list[str]:
         ready_one = Condition(
@@ -124,6 +127,10 @@ class World:
         rest = Condition(type="Stalled", status=False, reason=Reason.READY, message="nothing stands in the way")
         status = FunctionStatus(function=KEY, revision="0123456789", conditions=(ready_one, rest))
         return self.sync.planned({KEY: status}, PlanMemory(functions={KEY: FunctionMemory()}))
+
+    def stalled(self) -> tuple[str, str, str]:
+        (found,) = (each for each in self.said()["conditions"] if each["type"] == "Stalled")
+        return found["status"], found["reason"], found["message"]
 
     def said(self) -> dict[str, Any]:
         found: dict[str, Any] = self.api.objects[FUNCTIONS.plural, "f"]["status"]
@@ -196,7 +203,12 @@ async def test_an_object_whose_answer_was_lost_is_found_and_taken(world: World) 
         await world.sync.handle(KEY)
     world.api.loses_answers = False
     await world.sync.handle(KEY)
-    assert world.api.writes == ["create services", "apply services", "create networkpolicies"]
+    assert world.api.writes == [
+        "create services",
+        "create networkpolicies",
+        "apply services",
+        "apply networkpolicies",
+    ]
 
 
 async def test_a_foreign_object_is_looked_for_again_and_not_touched(world: World) -> None:
@@ -210,6 +222,44 @@ async def test_a_foreign_object_is_looked_for_again_and_not_touched(world: World
     assert world.said()["url"] == "http://gw.stoker.svc/team/f/"
 
 
+async def test_an_object_that_is_refused_hides_nothing_and_is_told(world: World) -> None:
+    world.api.refuses["services"] = Forbidden("create", 403, "Forbidden", "policy x wants a label y")
+    world.plan()
+    with pytest.raises(Forbidden):
+        await world.sync.handle(KEY)
+    # The rest is written all the same.
+    assert world.api.writes == ["create networkpolicies", "status gpufunctions"]
+    assert world.stalled() == ("True", "ObjectRefused", "its Service is refused: policy x wants a label y")
+    with pytest.raises(Forbidden):
+        await world.sync.handle(KEY)
+    assert world.api.writes.count("status gpufunctions") == 1
+    world.api.refuses.clear()
+    world.now_us += STATUS_FLIP_US
+    await world.sync.handle(KEY)
+    assert world.stalled()[:2] == ("False", "Ready")
+    assert world.api.writes.count("create services") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Forbidden("create", 403, "Forbidden", "exceeded quota: objects"), ("True", "QuotaExceeded")),
+        (ServerFailed("create", 500, "InternalError", "failed calling webhook"), ("False", "ControlPlaneUnavailable")),
+        # Somebody else was quicker: the next run looks again.
+        (Conflict("apply", 409, "Conflict", "it changed"), ("False", "Ready")),
+        (Unreachable("no answer"), ("False", "Ready")),
+    ],
+)
+async def test_why_an_object_is_not_there_is_told_by_what_can_be_done(
+    world: World, error: KubeError, told: tuple[str, str]
+) -> None:
+    world.api.refuses["networkpolicies"] = error
+    world.plan()
+    with pytest.raises(type(error)):
+        await world.sync.handle(KEY)
+    assert world.stalled()[:2] == told
+
+
 async def test_what_an_older_function_of_the_name_left_gets_the_new_owner(world: World) -> None:
     owner = {"kind": "GpuFunction", "name": "f", "uid": "older", "controller": True}
     left = {"name": "f", "namespace": "team", "uid": "x", "resourceVersion": "1", "ownerReferences": [owner]}
@@ -218,12 +268,37 @@ async def test_what_an_older_function_of_the_name_left_gets_the_new_owner(world:
     assert world.api.writes == ["patch services", "apply services", "create networkpolicies"]
 
 
+async def test_a_field_that_does_not_act_is_told(world: World) -> None:
+    world.applied(2, priority="Batch")
+    world.plan()
+    await world.sync.handle(KEY)
+    assert world.stalled()[:2] == ("False", "Ready")
+    assert "spec.priority does not act yet" in world.stalled()[2]
+
+
 async def test_images_that_are_not_kept_are_told_and_stall_nothing(world: World) -> None:
     world.image_problem = (Reason.PRE_PULL_UNSUPPORTED, "this cluster has no image volumes")
     world.plan()
     await world.sync.handle(KEY)
     stalled = next(each for each in world.said()["conditions"] if each["type"] == "Stalled")
     assert (stalled["status"], stalled["reason"]) == ("False", "PrePullUnsupported")
+
+
+async def test_a_function_that_is_made_anew_is_told_of_as_it_is_and_not_as_the_one_before(world: World) -> None:
+    world.plan()
+    await world.sync.handle(KEY)
+    world.store.remove("team", "f")
+    world.applied(1, "u2", version=500)
+    world.api.writes.clear()
+    world.now_us += STATUS_INTERVAL_US
+    await world.sync.handle(KEY)
+    # What is known is about the old one.
+    assert "status gpufunctions" not in world.api.writes
+    # The plan says the same of the new one: it is news all the same.
+    assert world.plan() == [KEY]
+    await world.sync.handle(KEY)
+    assert world.api.writes.count("status gpufunctions") == 1
+    assert world.plan() == []
 
 
 async def test_a_function_that_is_gone_leaves_nothing_here(world: World) -> None:

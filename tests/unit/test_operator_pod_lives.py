@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from stoker.control.planning import Drain, Kill, Start
-from stoker.model.function import GpuOption, Variant
+from stoker.model.function import Function, GpuOption, Variant
 from stoker.model.replica import ReplicaSpec, ReplicaState
 from stoker.reasons import Reason
 from stoker.testing.builders import make_function
@@ -111,6 +111,10 @@ class World:
         await asyncio.sleep(0)
         return self.drains.pop(0)
 
+    def seen(self, **functions: Function) -> None:
+        """A round of the fleet looks at what the caches show."""
+        self.lives.seen(self.shown, functions or {FUNCTION.key: FUNCTION})
+
     def start(self) -> Start:
         spec = ReplicaSpec(
             id=ID, function=FUNCTION.key, variant=Variant.GPU, revision="0123456789", ordinal=0, devices=("n/GPU-0",)
@@ -152,8 +156,8 @@ async def test_a_pod_that_was_made_counts_before_the_cache_shows_it(world: World
     assert [start.spec.id for start in world.lives.making()] == [ID]
     assert not world.lives.act(world.start())
     assert world.api.calls == ["create"]
-    view = world.show()
-    world.lives.seen([view.pod])
+    world.show()
+    world.seen()
     assert world.lives.making() == ()
 
 
@@ -222,10 +226,127 @@ async def test_a_pod_that_would_be_spoiled_again_is_not_made_again(world: World)
     assert world.api.calls[2:] == ["create"]
 
 
-async def test_a_pod_that_a_dead_leader_did_not_look_at_is_looked_at(world: World) -> None:
-    view = world.show(node="", heard=False)
+@pytest.mark.parametrize(
+    "fault", [Unreachable("the answer was lost"), ServerFailed("create", 504, "Timeout", "it took too long")]
+)
+async def test_a_pod_that_was_made_although_nobody_heard_of_it_is_looked_at_when_it_shows(
+    world: World, fault: KubeError
+) -> None:
+    world.seen()
+    world.api.fail["create"] = fault
+    world.lives.act(world.start())
+    await world.settle()
     world.spoiled = True
-    world.lives.recheck(FUNCTION, view)
+    world.show()
+    world.seen()
+    await world.settle()
+    assert world.api.calls == ["create", "get", "delete grace=0 version="]
+    world.shown = {}
+    assert world.lives.act(world.start())
+    await world.settle()
+    assert world.lives.failures[-1].reason is Reason.POD_REFUSED
+
+
+async def test_a_pod_that_is_as_it_should_be_is_looked_at_once(world: World) -> None:
+    world.seen()
+    world.show()
+    for _ in range(3):
+        world.seen()
+        await world.settle()
+    assert world.api.calls == ["get"]
+    # What was made here was looked at as it came back.
+    world.api.pods.clear()
+    world.shown = {}
+    world.seen()
+    world.api.calls.clear()
+    world.lives.act(world.start())
+    await world.settle()
+    world.show()
+    world.seen()
+    await world.settle()
+    assert world.api.calls == ["create"]
+
+
+async def test_a_pod_that_shows_before_the_answer_to_its_making_is_not_read_again(world: World) -> None:
+    world.seen()
+    world.lives.act(world.start())
+    world.show()
+    world.seen()
+    world.api.pods.clear()
+    await world.settle()
+    world.seen()
+    await world.settle()
+    assert world.api.calls == ["create"]
+
+
+async def test_a_pod_that_cannot_be_looked_at_now_is_looked_at_later(world: World) -> None:
+    world.seen()
+    world.show()
+    world.spoiled = True
+    world.api.fail["get"] = Unreachable("no answer")
+    for _ in range(2):
+        world.seen()
+        await world.settle()
+    assert world.api.calls == ["get", "get", "delete grace=0 version="]
+
+
+async def test_a_spoiled_pod_whose_deletion_fails_is_ended_again_until_it_is_gone(world: World) -> None:
+    world.seen()
+    world.spoiled = True
+    world.api.fail["delete"] = ServerFailed("delete", 500, "InternalError", "etcd has no leader")
+    world.lives.act(world.start())
+    await world.settle()
+    # It is refused for what it is, whatever became of its deletion.
+    assert [failure.reason for failure in world.lives.failures] == [Reason.POD_REFUSED]
+    view = world.show()
+    for _ in range(2):
+        world.seen()
+        assert world.lives.is_spoiled(view)
+        world.lives.bury(view)
+        assert world.lives.leaving() == {ID}
+        world.api.fail["delete"] = Unreachable("no answer")
+        await world.settle()
+    assert world.api.calls == ["create", *["delete"] * 3]
+    world.shown = {}
+    world.seen()
+    assert not world.lives.is_spoiled(view)
+
+
+async def test_a_spoiled_pod_that_shows_late_is_ended_all_the_same(world: World) -> None:
+    world.seen()
+    world.spoiled = True
+    world.api.fail["delete"] = Unreachable("no answer")
+    world.lives.act(world.start())
+    await world.settle()
+    world.seen()
+    world.show()
+    world.seen()
+    await world.settle()
+    assert world.api.calls[2:] == ["get", "delete grace=0 version="]
+
+
+async def test_what_functions_that_are_no_more_had_refused_is_forgotten(world: World) -> None:
+    world.spoiled = True
+    world.lives.act(world.start())
+    await world.settle()
+    world.spoiled = False
+    world.seen(other=FUNCTION)
+    world.lives.act(world.start())
+    await world.settle()
+    assert world.api.calls[2:] == ["create"]
+
+
+async def test_pods_that_were_warm_before_this_leader_are_not_all_read_again(world: World) -> None:
+    world.show()
+    world.seen()
+    await world.settle()
+    assert world.api.calls == []
+
+
+async def test_a_pod_that_a_dead_leader_did_not_look_at_is_looked_at(world: World) -> None:
+    world.show(node="", heard=False)
+    world.spoiled = True
+    world.seen()
     await world.settle()
     assert world.api.calls == ["get", "delete grace=0 version="]
 

@@ -91,5 +91,18 @@ def test_a_broken_update_is_told_beside_the_generation_that_serves() -> None:
     assert "the one before is" in str(found["message"])
 
 
+def test_fields_that_do_not_act_are_told_where_nothing_is_stalled() -> None:
+    warned = ("spec.priority does not act yet.", "spec.fairShare does not act yet.")
+    found = stalled(form(planned(), warnings=warned))
+    assert (found["status"], found["reason"]) == ("False", "Ready")
+    assert found["message"] == (
+        "nothing stands in the way; spec.priority does not act yet. spec.fairShare does not act yet."
+    )
+    broken = stalled(form(planned(), warnings=warned, invalid="spec.x: wrong"))
+    assert "priority" not in str(broken["message"])
+    note = stalled(form(planned(), warnings=warned, images=(Reason.PRE_PULL_UNSUPPORTED, "no image volumes")))
+    assert "no image volumes; spec.priority" in str(note["message"])
+
+
 def test_a_name_that_somebody_else_has_is_told() -> None:
     assert stalled(form(planned(), conflicts=("services fn is not Stoker's",)))["reason"] == "NameConflict"

@@ -52,6 +52,27 @@ def test_a_pod_without_an_address_or_a_future_is_none(changes: dict[str, Any]) -
     assert peer_of(pod(**changes)) is None
 
 
+def test_a_pod_that_ends_is_a_peer_to_those_who_ask_for_it_until_it_has_ended() -> None:
+    going = pod(metadata__deletionTimestamp="2026-01-01T00:00:00Z")
+    assert peer_of(going, ending=True) == Peer("gateway-a", "node-1", "10.0.0.1", True, ending=True)
+    assert peer_of(pod(), ending=True) == Peer("gateway-a", "node-1", "10.0.0.1", True)
+    gone = pod(metadata__deletionTimestamp="2026-01-01T00:00:00Z", status__phase="Succeeded")
+    assert peer_of(gone, ending=True) is None
+
+
+async def test_peers_that_end_are_kept_where_they_are_asked_for() -> None:
+    told: list[Mapping[str, Peer]] = []
+    peers = Peers(None, "stoker-system", "gateway", told.append, ending=True)  # type: ignore[arg-type]
+    here, going = pod("a"), pod("a", metadata__deletionTimestamp="2026-01-01T00:00:00Z")
+    peers._see(None, here)
+    peers._see(here, going)
+    await asyncio.sleep(0)
+    assert told == [{"a": Peer("a", "node-1", "10.0.0.1", True, ending=True)}]
+    peers._see(going, None)
+    await asyncio.sleep(0)
+    assert told[-1] == {}
+
+
 async def test_changes_are_told_together_once_per_turn() -> None:
     told: list[Mapping[str, Peer]] = []
     peers = Peers(None, "stoker-system", "gateway", told.append)  # type: ignore[arg-type]  # never started

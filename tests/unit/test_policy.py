@@ -141,7 +141,35 @@ def test_each_field_that_does_not_act_embedded_is_told_in_one_sentence(spec: dic
     (warning,) = policy(mode=Mode.EMBEDDED, **spec).warnings
     assert warning.startswith(f"spec.{field}")
     assert warning.endswith(".")
-    assert not policy(**spec).warnings
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"admission": {"mode": "Observe"}}, "admission.mode"),
+        ({"prices": [{"product": "cpu", "perHour": 1}]}, "prices"),
+        ({"namespaces": [{"name": "a", "weight": 2}]}, "namespaces[].weight"),
+        ({"namespaces": [{"name": "*", "maxCostPerHour": 2}, {"name": "a"}]}, "namespaces[].maxCostPerHour"),
+    ],
+)
+def test_each_field_that_does_not_act_in_a_cluster_is_told_in_one_sentence(spec: dict[str, Any], field: str) -> None:
+    (warning,) = policy(**spec).warnings
+    assert warning.startswith(f"spec.{field}")
+    assert warning.endswith(".")
+
+
+def test_what_acts_in_a_cluster_is_not_warned_about() -> None:
+    assert not policy(
+        profile="LatencyFirst",
+        queueing="edf",
+        admission={"mode": "Enforce"},
+        keepAlive={"maxTtl": "1m"},
+        preWarm={"policy": "Histogram"},
+        memoryEnforcement="Observe",
+        prefetch={"nodesPerFunction": 2},
+        pools=[{"name": "p"}],
+        namespaces=[{"name": "*", "weight": 1, "maxGpus": 8}, {"name": "a", "podSecurity": "Baseline"}],
+    ).warnings
 
 
 def test_what_acts_embedded_is_not_warned_about() -> None:

@@ -24,9 +24,11 @@ def history(*minutes: float, last_us: int = 0) -> ArrivalHistory:
     return found
 
 
-def forecast(known: ArrivalHistory, now_us: int, lead_us: int = 5 * S) -> Forecast:
+def forecast(known: ArrivalHistory, now_us: int, lead_us: int = 5 * S, keep_max_us: int | None = None) -> Forecast:
     pre_warm = PreWarm(policy=PreWarmPolicy.HISTOGRAM)
-    outlook = Outlook(pre_warm=pre_warm, history=known, now_us=now_us, wall_us=0, lead_us=lead_us)
+    outlook = Outlook(
+        pre_warm=pre_warm, history=known, now_us=now_us, wall_us=0, lead_us=lead_us, keep_max_us=keep_max_us
+    )
     return PREWARM[PreWarmPolicy.HISTOGRAM].forecast(outlook)
 
 
@@ -175,4 +177,41 @@ def test_the_administrators_bound_shortens_every_keep_alive() -> None:
     world = World([make_function(keep_alive_ttl_us=3600 * S)], gpus(1), keep_alive_max_us=5 * S)
     call(world)
     world.run(8 * S, by_us=S)
+    assert world.replicas == {}
+
+
+def test_the_administrators_bound_shortens_what_is_kept_for_the_next_call() -> None:
+    often = history(*[0.5] * 18, 30, 30)
+    last_us = often.last_us or 0
+    assert expected(often) == Windows(0, int(31 * MINUTE * 1.1))
+    assert forecast(often, last_us, keep_max_us=MINUTE) == Forecast(weak=1, until_us=last_us + MINUTE)
+    assert forecast(often, last_us + MINUTE, keep_max_us=MINUTE) == NOTHING
+    assert forecast(often, last_us, keep_max_us=600 * MINUTE).until_us == last_us + int(31 * MINUTE * 1.1)
+    assert forecast(often, last_us, keep_max_us=0) == NOTHING
+    # One that is brought back for the call is idle since it is warm.
+    rarely = history(*[30] * 12)
+    last_us, head_us = rarely.last_us or 0, int(30 * MINUTE * 0.9)
+    assert forecast(rarely, last_us, keep_max_us=MINUTE) == Forecast(until_us=last_us + head_us - 5 * S)
+    warm_us = last_us + head_us
+    assert forecast(rarely, warm_us, keep_max_us=MINUTE) == Forecast(weak=1, until_us=warm_us + MINUTE)
+    assert forecast(rarely, warm_us + MINUTE, keep_max_us=MINUTE) == NOTHING
+
+
+def test_a_replica_that_a_histogram_would_keep_goes_at_the_administrators_bound() -> None:
+    function = make_function(
+        keep_alive=KeepAlivePolicy.HYBRID_HISTOGRAM, pre_warm=PreWarm(policy=PreWarmPolicy.HISTOGRAM)
+    )
+    world = World([function], gpus(1), keep_alive_max_us=20 * S)
+    for idle in [*[MINUTE // 2] * 18, 30 * MINUTE, 30 * MINUTE]:
+        call(world)
+        world.now_us += idle
+        world.settle()
+        world.plan()
+    call(world)
+    windows = expected(world.memory.functions["default/f"].arrivals)
+    assert windows is not None
+    assert windows.head_us == 0
+    world.run(10 * S, by_us=S)
+    assert world.warm("f") == 1
+    world.run(20 * S, by_us=S)
     assert world.replicas == {}

@@ -1,10 +1,11 @@
 """Revisions: surge, replacement where no device fits both, giving up, coming back."""
 
 import pytest
+from msgspec.structs import replace
 from planning_world import CPU, S, World, cores, gpus, make_function, revision_of
 
-from stoker.control.planning import Drain, Kill, Start
-from stoker.control.rollout import wanted
+from stoker.control.planning import Drain, FunctionMemory, Kill, PlanParams, Start
+from stoker.control.rollout import observe, wanted
 from stoker.model.function import ContainerSpec, CpuVariant
 from stoker.model.replica import ReplicaState
 from stoker.reasons import Reason
@@ -249,3 +250,23 @@ def test_failures_of_a_revision_that_is_not_wanted_change_nothing() -> None:
     world.plan()
     assert world.memory.functions["default/f"].back_off == {}
     assert all(isinstance(action, Start | Drain) for _, action in world.actions)
+
+
+def test_a_function_that_is_made_anew_under_its_name_has_no_past() -> None:
+    world = serving(count=2, devices=4, min_replicas=1)
+    apply(world, 2, container=ContainerSpec(startup_timeout_us=S))
+    world.start_us = 1000 * S
+    world.until(lambda: world.memory.functions["default/f"].failed is not None)
+    # Deleted and made again between two plans, as it was.
+    again = replace(world.functions["default/f"], uid="another", generation=1)
+    world.functions["default/f"] = again
+    world.step()
+    memory = world.memory.functions["default/f"]
+    assert (memory.uid, memory.failed, memory.last_ready) == ("another", None, None)
+    assert wanted(memory, again) is again
+
+
+def test_a_memory_that_says_no_uid_is_of_the_function_that_is_there() -> None:
+    function = make_function()
+    memory = observe(FunctionMemory(last_ready=function), function, (), S, PlanParams())
+    assert (memory.uid, memory.last_ready) == (function.uid, function)

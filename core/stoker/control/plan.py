@@ -34,8 +34,11 @@ from stoker.model.replica import ReplicaState
 from stoker.reasons import PLATFORM_WAITS, Reason
 
 
-def plan(observed: Observed, now_us: int, params: PlanParams) -> Plan:
-    """What to do at `now_us`. Raises UnknownName for an allocation policy that does not exist, nothing else."""
+def plan(observed: Observed, now_us: int, params: PlanParams, *, describes: bool = True) -> Plan:
+    """What to do at `now_us`. Raises UnknownName for an allocation policy that does not exist, nothing else.
+
+    Not `describes`: no statuses are made. They change no action, and a simulation has nobody who reads them.
+    """
     draft = Draft(observed, now_us, params)
     _fold(draft)
     _kill_broken(draft)
@@ -56,7 +59,7 @@ def plan(observed: Observed, now_us: int, params: PlanParams) -> Plan:
     busy = bool(draft.fleet.by_id or draft.waiting or draft.actions)
     return Plan(
         actions=tuple(draft.actions),
-        statuses={key: describe(draft, function) for key, function in observed.functions.items()},
+        statuses={key: describe(draft, function) for key, function in observed.functions.items()} if describes else {},
         memory=PlanMemory(functions=draft.memory, claims=tuple(draft.board.claims), clocks=draft.clocks),
         next_due_us=draft.next_due_us(busy=busy),
     )

@@ -122,6 +122,8 @@ class NodeBackOff(Struct, frozen=True, kw_only=True):
 class FunctionMemory(Struct, frozen=True, kw_only=True):
     """What plan() remembers of one function."""
 
+    uid: str = ""
+    """Of the function that it is about: one that is made anew under the same name has no past."""
     target: str = ""
     """The spec's revision as last seen."""
     last_ready: Function | None = None

@@ -36,7 +36,14 @@ def forecast(  # noqa: PLR0917  as above
     # A start-up is known by its mean: a quarter more makes most of them early enough.
     lead_us = start_us + start_us // 4 + _MARGIN_US
     found = policy.forecast(
-        Outlook(pre_warm=pre_warm, history=history, now_us=now_us, wall_us=wall_us, lead_us=lead_us)
+        Outlook(
+            pre_warm=pre_warm,
+            history=history,
+            now_us=now_us,
+            wall_us=wall_us,
+            lead_us=lead_us,
+            keep_max_us=params.keep_alive_max_us,
+        )
     )
     keep_us = scaling.keep_alive_ttl_us
     if scaling.keep_alive is KeepAlivePolicy.HYBRID_HISTOGRAM:

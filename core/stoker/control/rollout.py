@@ -20,7 +20,11 @@ from stoker.reasons import PLATFORM_FAULTS, Reason
 def observe(
     memory: FunctionMemory, function: Function, live: Iterable[ReplicaStatus], now_us: int, params: PlanParams
 ) -> FunctionMemory:
-    """Fold in the spec and what is warm. A changed revision is a clean slate but for the last ready one."""
+    """Fold in the spec and what is warm. A changed revision is a clean slate but for the last ready one, another
+    function of the same name is one altogether.
+    """
+    if memory.uid != function.uid:
+        memory = replace(memory, uid=function.uid) if not memory.uid else FunctionMemory(uid=function.uid)
     if memory.target != function.revision:
         memory = replace(memory, target=function.revision, failed=None, trying_since_us=None, back_off={})
     warm = [r for r in live if r.state is ReplicaState.WARM]

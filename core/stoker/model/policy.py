@@ -55,6 +55,22 @@ PROFILES: dict[str, Profile] = {
         keep_alive=KeepAlivePolicy.FIXED_TTL,
         pre_warm=PreWarmPolicy.NONE,
     ),
+    "FairShare": Profile(
+        queueing="mqfq-sticky",
+        allocation="greedy-dual",
+        device_choice="slack",
+        placement="slack-warm",
+        keep_alive=KeepAlivePolicy.FIXED_TTL,
+        pre_warm=PreWarmPolicy.NONE,
+    ),
+    "Throughput": Profile(
+        queueing="batch",
+        allocation="greedy-dual",
+        device_choice="slack",
+        placement="slack-warm",
+        keep_alive=KeepAlivePolicy.FIXED_TTL,
+        pre_warm=PreWarmPolicy.NONE,
+    ),
 }
 DEFAULT_PROFILE = "LatencyFirst"
 
@@ -122,7 +138,6 @@ class Policy(Struct, frozen=True, kw_only=True):
     queueing: str
     allocation: str
     device_choice: str
-    placement: str
     keep_alive: KeepAlivePolicy
     keep_alive_max_us: int | None = None
     """No idle replica is kept longer than this, whatever its function asks; None: unbounded."""
@@ -132,7 +147,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     waive_memory_enforcement: bool = False
     """A replica that takes more device memory than it reserved is reported and not stopped."""
     prefetch_nodes: int = 1
-    """Nodes on which the image of each function is kept ahead of its pods."""
+    """Nodes on which the images of a function that is pre-warmed are kept ahead of its pods."""
     prices: dict[str, float] = {}
     """What a device of a product costs an hour (of `cpu`: one core)."""
     pools: tuple[Pool, ...] = ()
@@ -163,7 +178,6 @@ def default_policy() -> Policy:
         queueing=profile.queueing,
         allocation=profile.allocation,
         device_choice=profile.device_choice,
-        placement=profile.placement,
         keep_alive=profile.keep_alive,
         pre_warm=profile.pre_warm,
     )

@@ -6,7 +6,7 @@ every example to both. Knows no file, no schema and no clock.
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -24,6 +24,7 @@ from stoker.model.policy import (
     Toleration,
 )
 from stoker.model.quantity import parse_duration_us
+from stoker.policies.queueing.registry import POLICIES
 from stoker.wire.conversion import convert
 from stoker.wire.crd_types import Cost, Label, ProductName, ResourceName, Subdomain, Wire
 
@@ -42,8 +43,18 @@ LabelPrefix = Annotated[
 ]
 NamespaceName = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?|[*])\Z")]
 
+if TYPE_CHECKING:
+    ProfileName = str
+    QueueingName = str
+else:
+    # The names that exist, which a type checker cannot know.
+    ProfileName = Literal[tuple(PROFILES)]
+    QueueingName = Literal[tuple(POLICIES)]
+
 
 class Placement(Wire, frozen=True, kw_only=True):
+    """Checked and not decoded: its one value is what the extender does."""
+
     policy: Literal["slack-warm"] | UnsetType = UNSET
 
 
@@ -101,8 +112,8 @@ class NamespaceSpec(Wire, frozen=True, kw_only=True):
 
 
 class GpuPolicySpec(Wire, frozen=True, kw_only=True):
-    profile: Literal["LatencyFirst"] = "LatencyFirst"
-    queueing: Literal["fcfs", "edf", "least-slack"] | UnsetType = UNSET
+    profile: ProfileName = DEFAULT_PROFILE
+    queueing: QueueingName | UnsetType = UNSET
     allocation: Literal["greedy-dual"] | UnsetType = UNSET
     device_choice: Literal["slack"] | UnsetType = UNSET
     placement: Placement = Placement()
@@ -142,7 +153,6 @@ def decode_policy(document: dict[str, Any], *, mode: Mode = Mode.EMBEDDED) -> Po
         queueing=spec.queueing or profile.queueing,
         allocation=spec.allocation or profile.allocation,
         device_choice=spec.device_choice or profile.device_choice,
-        placement=spec.placement.policy or profile.placement,
         keep_alive=KeepAlivePolicy(spec.keep_alive.policy or profile.keep_alive),
         keep_alive_max_us=parse_duration_us(spec.keep_alive.max_ttl) if spec.keep_alive.max_ttl is not UNSET else None,
         pre_warm=PreWarmPolicy(spec.pre_warm.policy or profile.pre_warm),
@@ -153,7 +163,7 @@ def decode_policy(document: dict[str, Any], *, mode: Mode = Mode.EMBEDDED) -> Po
         pools=tuple(_pool(pool) for pool in spec.pools),
         namespaces={entry.name: _rule(entry, others) for entry in spec.namespaces if entry.name != EVERYONE},
         others=others,
-        warnings=_embedded_warnings(spec) if mode is Mode.EMBEDDED else (),
+        warnings=_embedded_warnings(spec) if mode is Mode.EMBEDDED else _cluster_warnings(spec),
     )
 
 
@@ -265,4 +275,18 @@ def _embedded_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
         said.append("spec.pools acts on Kubernetes only: here there is one machine.")
     if spec.namespaces:
         said.append("spec.namespaces acts on Kubernetes only: here whoever may write the files is not bounded.")
+    return tuple(said)
+
+
+def _cluster_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
+    """One sentence for each field that is accepted and does not act in a cluster yet."""
+    said = []
+    if spec.admission.mode is AdmissionMode.OBSERVE:
+        said.append("spec.admission.mode Observe does not act yet: predicted misses are acted upon.")
+    if spec.prices:
+        said.append("spec.prices does not act yet: nothing here has a price.")
+    if any(entry.weight is not UNSET and entry.weight != 1 for entry in spec.namespaces):
+        said.append("spec.namespaces[].weight does not act yet: all namespaces weigh the same.")
+    if any(entry.max_cost_per_hour is not UNSET for entry in spec.namespaces):
+        said.append("spec.namespaces[].maxCostPerHour bounds only what functions ask for: nothing here has a price.")
     return tuple(said)

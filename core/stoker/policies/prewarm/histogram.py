@@ -39,11 +39,13 @@ class HybridHistogram:
     learns: ClassVar[bool] = True
 
     def forecast(self, outlook: Outlook) -> Forecast:
-        windows, last_us = expected(outlook.history), outlook.history.last_us
-        if windows is None or last_us is None:
+        windows, last_us, keep_max_us = expected(outlook.history), outlook.history.last_us, outlook.keep_max_us
+        if windows is None or last_us is None or keep_max_us == 0:
             return NOTHING
         begin_us = last_us + windows.head_us - (outlook.lead_us if windows.head_us else 0)
-        end_us = last_us + windows.tail_us
+        # It is idle since the last activity, or else since it was brought back at the head.
+        stays_us = windows.tail_us - windows.head_us
+        end_us = last_us + windows.head_us + (stays_us if keep_max_us is None else min(stays_us, keep_max_us))
         if outlook.now_us < begin_us:
             return Forecast(until_us=begin_us)
         return Forecast(weak=1, until_us=end_us) if outlook.now_us < end_us else NOTHING

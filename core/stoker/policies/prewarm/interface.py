@@ -34,6 +34,8 @@ class Outlook(Struct, frozen=True, kw_only=True):
     """Microseconds since the epoch at `now_us`; 0: nobody knows."""
     lead_us: int
     """How long before it is needed a replica must be started."""
+    keep_max_us: int | None = None
+    """No replica is to be idle for longer; None: unbounded."""
 
 
 class Forecast(Struct, frozen=True, kw_only=True):
