@@ -72,8 +72,9 @@ e2e: setup ## Tests that start `stoker serve` as a user would
 e2e-cluster: setup ## The same on a real Kubernetes: KUBECONFIG's, or the one of `make cluster` (needs root and Debian)
 	@$(DEV) cluster_e2e
 
-bench: setup ## Measure: added latency, requests per second, memory; nginx as the limit
+bench: setup ## Measure: added latency, requests per second, memory; nginx as the limit; then the simulator beside simpy
 	$(PY) -m bench
+	$(PY) -m bench.simulator
 
 bench-cluster: setup ## The same for Kubernetes: operator, ledger, burst of pods, extender, cold starts (half an hour)
 	@$(PY) -m bench.cluster all

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from stoker.model.function import Function, OnMiss, Variant
+from stoker.model.function import Function, OnMiss, QueueBounds, Variant
 from stoker.reasons import Reason
 
 MIN_RETRY_AFTER_US = 50_000
@@ -42,7 +42,7 @@ class Forecast(Struct, frozen=True, kw_only=True):
         return self.exec_us + (self.wait_us if self.warm else max(self.start_us, self.wait_us))
 
 
-class Send(Struct, frozen=True):
+class Send(Struct, frozen=True, tag=True, omit_defaults=True):
     """To an agent with a warm replica of the variant."""
 
     variant: Variant
@@ -50,14 +50,14 @@ class Send(Struct, frozen=True):
     """It is taken even if it is predicted to miss."""
 
 
-class Hold(Struct, frozen=True):
+class Hold(Struct, frozen=True, tag=True, omit_defaults=True):
     """Wait in the gateway until a replica of the variant is warm."""
 
     variant: Variant
     late_ok: bool = False
 
 
-class Refuse(Struct, frozen=True):
+class Refuse(Struct, frozen=True, tag=True, omit_defaults=True):
     """Answer now."""
 
     reason: Reason
@@ -69,6 +69,24 @@ class Refuse(Struct, frozen=True):
 Choice = Send | Hold | Refuse
 Forecasts = Mapping[Variant, Forecast]
 """A variant that is missing is one of which nothing is known yet."""
+
+
+class Crowd(Struct, frozen=True, kw_only=True):
+    """How many requests of a function, and bytes of theirs, one gateway has let in that are not dispatched yet."""
+
+    requests: int
+    body_bytes: int
+    gateways: int = 1
+    """So many gateways are ready; each lets in its share."""
+
+
+def queue_full(bounds: QueueBounds, crowd: Crowd, body_bytes: int) -> bool:
+    """Whether one more request would exceed this gateway's share, rounded up, of the function's queue."""
+    if crowd.requests >= -(-bounds.max_requests // crowd.gateways):
+        return True
+    # A body that the whole queue could take is not refused because it is larger than a share of it.
+    share_bytes = -(-bounds.max_bytes // crowd.gateways) if crowd.requests else bounds.max_bytes
+    return crowd.body_bytes + body_bytes > share_bytes
 
 
 def choose(function: Function, forecasts: Forecasts, remaining_us: int, *, wakes: bool) -> tuple[Choice, int]:

@@ -112,8 +112,12 @@ class Identity:
     async def _renew_forever(self) -> None:
         while True:
             await asyncio.sleep(self._reread_s)
-            await self._read()
-            self._warn_of_expiry()
+            try:
+                await self._read()
+                self._warn_of_expiry()
+            except Exception:
+                # A mistake of ours must not end the renewals: a certificate that runs out ends everything.
+                log.exception("identity_look_failed")
 
     async def _read(self) -> bool:
         """Take over what the Secret says now; False when nothing usable could be read."""
@@ -128,6 +132,10 @@ class Identity:
             return False
         except KubeError as exc:
             self._say(f"The Secret {name} cannot be read: {exc}")
+            return False
+        except OSError as exc:
+            # OpenSSL takes a key from a file only, and there may be no room for one.
+            self._say(f"The Secret {name} cannot be taken over: {exc}")
             return False
         self._problem = ""
         return True

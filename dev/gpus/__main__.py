@@ -13,7 +13,8 @@ from pathlib import Path
 from gpus.changes import GPU_WORDS, NODE_WORDS, apply
 from gpus.initial import initial, settle, words_for
 from gpus.library import NoCompiler, build, place
-from gpus.registration import RESOURCE, Registration
+from gpus.preferred import RESOURCE
+from gpus.registration import Registration
 from gpus.state import BrokenState, NodeState, change, number, read, render, with_event
 
 _PLUGINS = Path("/var/lib/kubelet/device-plugins")
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(options: argparse.Namespace) -> None:
-    given = {key: value for key in NODE_WORDS if (value := getattr(options, key)) is not None}
+    given = {key: value for key in NODE_WORDS if (value := getattr(options, key.replace("-", "_"))) is not None}
     state = settle(options.state, initial(options.node, words_for(options.node, given, options.nodes)))
     if options.library is not None:
         place(options.library, options.state)

@@ -1,14 +1,27 @@
 """The words of `python -m gpus set`: what a person or a test writes to change the GPUs of a running node.
 
 `gpus=3 shares=4 prefer=smallest` change the node, `0.used-mib=30000 1.health=lost` a GPU by index, `*.ecc=2` all.
+`0.mig=1g.5gb:4864,2g.10gb:9856:300` cuts a GPU into MIG instances (profile, MiB, MiB in use); `0.mig-mode=0` makes it
+whole again.
 """
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-from gpus.state import BrokenState, Gpu, NodeState, number, value_of, with_gpus
+from gpus.state import BrokenState, Gpu, MigInstance, NodeState, mig_uuid, number, value_of, with_gpus
 
-NODE_WORDS = ("gpus", "product", "memory", "shares", "strategy", "prefer", "order", "allocate", "driver")
+NODE_WORDS = (
+    "gpus",
+    "product",
+    "memory",
+    "shares",
+    "strategy",
+    "mig-strategy",
+    "prefer",
+    "order",
+    "allocate",
+    "driver",
+)
 GPU_WORDS = tuple(
     "memory" if field.name == "memory_mib" else field.name.replace("_", "-")
     for field in fields(Gpu)
@@ -53,8 +66,9 @@ def _on_node(state: NodeState, key: str, value: str) -> NodeState:
             return replace(state, memory_mib=mib, gpus=tuple(replace(gpu, memory_mib=mib) for gpu in state.gpus))
         case "shares":
             return replace(state, shares=number(key, value))
-        case "strategy" | "prefer" | "order" | "allocate" | "driver":
-            return replace(state, **{key: value_of(key, value)})  # type: ignore[arg-type]
+        case "strategy" | "mig-strategy" | "prefer" | "order" | "allocate" | "driver":
+            name = key.replace("-", "_")
+            return replace(state, **{name: value_of(name, value)})  # type: ignore[arg-type]
         case _:
             raise BrokenState(f"{key!r} is no key of a node; there are {', '.join(NODE_WORDS)}")
 
@@ -75,10 +89,24 @@ def _changed(gpu: Gpu, key: str, value: str) -> Gpu:
         return replace(gpu, memory_mib=parse_memory(value))
     if key == "name":
         return replace(gpu, name=str(value_of(key, nvml_name(value))))
+    if key == "mig":
+        parts = [part for part in value.split(",") if part]
+        mig = tuple(_instance(mig_uuid(gpu.uuid, index), part) for index, part in enumerate(parts))
+        return replace(gpu, mig=mig, mig_mode=1 if mig else gpu.mig_mode)
     if key == "processes":
         return replace(gpu, processes=tuple(_process(part) for part in value.split(",") if part))
     name = key.replace("-", "_")
     return replace(gpu, **{name: value_of(name, value)})  # type: ignore[arg-type]
+
+
+def _instance(uuid: str, text: str) -> MigInstance:
+    match text.split(":"):
+        case [profile, memory]:
+            return MigInstance(uuid, profile, number("MiB of an instance", memory))
+        case [profile, memory, used]:
+            return MigInstance(uuid, profile, number("MiB of an instance", memory), number("MiB in use", used))
+        case _:
+            raise BrokenState(f"MIG instance {text!r} is not PROFILE:MIB or PROFILE:MIB:USED-MIB, as in 1g.5gb:4864")
 
 
 def _process(text: str) -> tuple[int, int | None]:

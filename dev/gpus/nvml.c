@@ -25,7 +25,7 @@ enum {
     INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, TIMEOUT = 10, GPU_IS_LOST = 15, RESET_REQUIRED = 16,
     VERSION_MISMATCH = 25, UNKNOWN = 999
 };
-enum { MAX_GPUS = 64, MAX_CARDS = 1024, MAX_PROCESSES = 64, MAX_EVENTS = 64, MAX_SETS = 64, MAX_FILE = 256 * 1024 };
+enum { MAX_GPUS = 64, MAX_MIG = 7, MAX_CARDS = 1024, MAX_PROCESSES = 64, MAX_EVENTS = 64, MAX_SETS = 64, MAX_FILE = 256 * 1024 };
 enum { FIELD_RECOVERY_ACTION = 230, VALUE_UNSIGNED_INT = 1, THRESHOLD_SHUTDOWN = 0, THRESHOLD_SLOWDOWN = 1 };
 #define MEMORY_V2 0x02000028u
 #define SUPPORTED_EVENTS (0x2ull | 0x8ull | 0x4000ull | 0x8000ull) /* double-bit ECC, XID, unavailable, recovery */
@@ -34,12 +34,16 @@ enum { FIELD_RECOVERY_ACTION = 230, VALUE_UNSIGNED_INT = 1, THRESHOLD_SHUTDOWN =
 
 typedef struct { uint64_t pid, used_mib; bool used_known; } process_t;
 typedef struct { uint64_t seq, type, data; char uuid[96]; } event_t;
+typedef struct { char uuid[96], profile[32]; uint64_t memory_mib, used_mib; } mig_t;
+enum { NAME = 96 }; /* of a GPU; that of a MIG instance has its profile behind it */
 typedef struct {
-    char uuid[96], name[96], unsupported[512];
+    char uuid[96], name[NAME + 40], unsupported[512];
     int error; /* what every call on this GPU answers; OK when it is well */
     uint64_t memory_mib, reserved_mib, used_mib, utilisation, ecc, row_remap_failure, recovery_action;
-    uint64_t temperature, slowdown_temperature, clock_events, hang_ms;
-    size_t processes;
+    uint64_t temperature, slowdown_temperature, clock_events, hang_ms, mig_mode;
+    bool instance; /* a copy that stands for one MIG instance of the GPU */
+    size_t processes, migs;
+    mig_t mig[MAX_MIG];
     process_t process[MAX_PROCESSES];
 } gpu_t;
 typedef struct {
@@ -114,6 +118,16 @@ static bool process(gpu_t *gpu, char *text) { /* PID MIB, or PID - where the dri
     return number(text, &one->pid) && (!one->used_known || number(used, &one->used_mib));
 }
 
+static bool mig(gpu_t *gpu, char *text) { /* UUID PROFILE MIB USED-MIB */
+    char *part[4], *rest = text;
+    for (int i = 0; i < 4; i++)
+        if (!(part[i] = strsep(&rest, " "))) return false;
+    if (rest || gpu->migs == MAX_MIG) return false;
+    mig_t *one = &gpu->mig[gpu->migs++];
+    return word(one->uuid, sizeof one->uuid, part[0]) && word(one->profile, sizeof one->profile, part[1]) &&
+           number(part[2], &one->memory_mib) && number(part[3], &one->used_mib);
+}
+
 static bool event(state_t *to, char *text) { /* NUMBER UUID TYPE DATA */
     char *part[4], *rest = text;
     for (int i = 0; i < 4; i++)
@@ -133,15 +147,27 @@ static bool gpu_line(gpu_t *gpu, const char *key, char *value) {
         {"utilisation", &gpu->utilisation}, {"ecc", &gpu->ecc}, {"row-remap-failure", &gpu->row_remap_failure},
         {"recovery-action", &gpu->recovery_action}, {"temperature", &gpu->temperature},
         {"slowdown-temperature", &gpu->slowdown_temperature}, {"clock-events", &gpu->clock_events},
-        {"hang-ms", &gpu->hang_ms},
+        {"hang-ms", &gpu->hang_ms}, {"mig-mode", &gpu->mig_mode},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (!strcmp(key, numbers[i].name)) return number(value, numbers[i].to);
-    if (!strcmp(key, "name")) return word(gpu->name, sizeof gpu->name, value);
+    if (!strcmp(key, "name")) return word(gpu->name, NAME, value);
     if (!strcmp(key, "health")) return health(gpu, value);
     if (!strcmp(key, "process")) return process(gpu, value);
+    if (!strcmp(key, "mig")) return mig(gpu, value);
     if (!strcmp(key, "unsupported")) return word(gpu->unsupported, sizeof gpu->unsupported, value);
     return true; /* the device plugin's, or newer than this library */
+}
+
+/* Whether no GPU and no earlier instance has the UUID of instance `at` of GPU `of`. */
+static bool unique(const state_t *all, size_t of, size_t at) {
+    const char *uuid = all->gpu[of].mig[at].uuid;
+    for (size_t i = 0; i < all->gpus; i++) {
+        if (!strcmp(all->gpu[i].uuid, uuid)) return false;
+        for (size_t j = 0; j < all->gpu[i].migs && (i < of || (i == of && j < at)); j++)
+            if (!strcmp(all->gpu[i].mig[j].uuid, uuid)) return false;
+    }
+    return true;
 }
 
 /* True when the text is a whole, well-formed state; `to` is garbage otherwise. */
@@ -175,8 +201,27 @@ static bool parse(char *text, state_t *to) {
         }
     }
     for (size_t i = 0; i < to->gpus; i++)
+        for (size_t j = 0; j < to->gpu[i].migs; j++)
+            if (!unique(to, i, j)) return false;
+    for (size_t i = 0; i < to->gpus; i++)
         if (!*to->gpu[i].name || to->gpu[i].reserved_mib > to->gpu[i].memory_mib) return false;
     return ended;
+}
+
+static const mig_t *instance_of(const gpu_t *gpu, const char *uuid) {
+    for (size_t i = 0; gpu->mig_mode && i < gpu->migs; i++)
+        if (!strcmp(gpu->mig[i].uuid, uuid)) return &gpu->mig[i];
+    return NULL;
+}
+
+/* What is left of a copy of a GPU for one of its instances: how it fares is the GPU's, what it has is its own. */
+static void narrow(gpu_t *gpu, const mig_t *one) {
+    strcpy(gpu->uuid, one->uuid);
+    strcat(strcat(gpu->name, " MIG "), one->profile);
+    gpu->instance = true;
+    gpu->memory_mib = one->memory_mib;
+    gpu->used_mib = one->used_mib;
+    gpu->reserved_mib = gpu->processes = 0;
 }
 
 static card_t *card_of(const char *uuid) {
@@ -207,7 +252,10 @@ static void refresh(void) {
             if (parse(text, &fresh)) {
                 state = fresh;
                 loaded = true;
-                for (size_t i = 0; i < state.gpus; i++) card_of(state.gpu[i].uuid);
+                for (size_t i = 0; i < state.gpus; i++) {
+                    card_of(state.gpu[i].uuid);
+                    for (size_t j = 0; j < state.gpu[i].migs; j++) card_of(state.gpu[i].mig[j].uuid);
+                }
             }
         }
         read_as = now; /* a bad one too: it is not parsed again before it changes */
@@ -255,8 +303,10 @@ static int enter(const card_t *device, const char *call, gpu_t *out) {
             answer = GPU_IS_LOST;
             for (size_t i = 0; i < state.gpus; i++) {
                 gpu_t *gpu = &state.gpu[i];
-                if (strcmp(gpu->uuid, device->uuid)) continue;
+                const mig_t *one = instance_of(gpu, device->uuid);
+                if (strcmp(gpu->uuid, device->uuid) && !one) continue;
                 *out = *gpu;
+                if (one) narrow(out, one);
                 hang_ms = gpu->hang_ms;
                 answer = gpu->error ? gpu->error : listed(gpu->unsupported, call) ? NOT_SUPPORTED : OK;
             }
@@ -271,6 +321,11 @@ static int enter(const card_t *device, const char *call, gpu_t *out) {
     gpu_t gpu; \
     int entered = enter(device, __func__, &gpu); \
     if (entered) return entered
+
+/* For calls that know whole GPUs only. */
+#define ENTER_GPU(device) \
+    ENTER(device); \
+    if (gpu.instance) return NOT_SUPPORTED
 
 static int give(char *out, unsigned size, const char *text) {
     if (!out) return INVALID_ARGUMENT;
@@ -385,9 +440,13 @@ static uint64_t used_bytes(const gpu_t *gpu) {
     return (gpu->used_mib < usable ? gpu->used_mib : usable) << 20;
 }
 
+/* That of a GPU in MIG mode is told to privileged processes only. */
+static bool sum_of_instances(const gpu_t *gpu) { return gpu->mig_mode && !gpu->instance; }
+
 EXPORT int nvmlDeviceGetMemoryInfo(card_t *device, memory_t *out) {
     ENTER(device);
     if (!out) return INVALID_ARGUMENT;
+    if (sum_of_instances(&gpu)) return NO_PERMISSION;
     out->total = gpu.memory_mib << 20;
     out->used = used_bytes(&gpu) + (gpu.reserved_mib << 20); /* the first version counts the driver's share as used */
     out->free = out->total - out->used;
@@ -397,6 +456,7 @@ EXPORT int nvmlDeviceGetMemoryInfo(card_t *device, memory_t *out) {
 EXPORT int nvmlDeviceGetMemoryInfo_v2(card_t *device, memory_v2_t *out) {
     ENTER(device);
     if (!out) return INVALID_ARGUMENT;
+    if (sum_of_instances(&gpu)) return NO_PERMISSION;
     if (out->version != MEMORY_V2) return VERSION_MISMATCH;
     out->total = gpu.memory_mib << 20;
     out->reserved = gpu.reserved_mib << 20;
@@ -406,8 +466,9 @@ EXPORT int nvmlDeviceGetMemoryInfo_v2(card_t *device, memory_v2_t *out) {
 }
 
 EXPORT int nvmlDeviceGetUtilizationRates(card_t *device, utilization_t *out) {
-    ENTER(device);
+    ENTER_GPU(device);
     if (!out) return INVALID_ARGUMENT;
+    if (gpu.mig_mode) return NOT_SUPPORTED;
     out->gpu = (uint32_t)gpu.utilisation;
     out->memory = gpu.memory_mib ? (uint32_t)((used_bytes(&gpu) >> 20) * 100 / gpu.memory_mib) : 0;
     return OK;
@@ -428,14 +489,14 @@ EXPORT int nvmlDeviceGetComputeRunningProcesses_v3(card_t *device, unsigned *cou
 }
 
 EXPORT int nvmlDeviceGetTemperature(card_t *device, unsigned sensor, unsigned *out) {
-    ENTER(device);
+    ENTER_GPU(device);
     if (sensor || !out) return INVALID_ARGUMENT;
     *out = (unsigned)gpu.temperature;
     return OK;
 }
 
 EXPORT int nvmlDeviceGetTemperatureThreshold(card_t *device, unsigned threshold, unsigned *out) {
-    ENTER(device);
+    ENTER_GPU(device);
     if (!out) return INVALID_ARGUMENT;
     if (threshold > THRESHOLD_SLOWDOWN) return NOT_SUPPORTED;
     *out = (unsigned)gpu.slowdown_temperature + (threshold == THRESHOLD_SHUTDOWN ? 3 : 0);
@@ -443,14 +504,14 @@ EXPORT int nvmlDeviceGetTemperatureThreshold(card_t *device, unsigned threshold,
 }
 
 EXPORT int nvmlDeviceGetCurrentClocksEventReasons(card_t *device, unsigned long long *out) {
-    ENTER(device);
+    ENTER_GPU(device);
     if (!out) return INVALID_ARGUMENT;
     *out = gpu.clock_events;
     return OK;
 }
 
 EXPORT int nvmlDeviceGetFieldValues(card_t *device, int count, field_value_t *values) {
-    ENTER(device);
+    ENTER_GPU(device);
     if (count <= 0 || !values) return INVALID_ARGUMENT;
     for (int i = 0; i < count; i++) {
         values[i].answer = values[i].field == FIELD_RECOVERY_ACTION ? OK : NOT_SUPPORTED;
@@ -462,7 +523,7 @@ EXPORT int nvmlDeviceGetFieldValues(card_t *device, int count, field_value_t *va
 }
 
 EXPORT int nvmlDeviceGetTotalEccErrors(card_t *device, unsigned kind, unsigned counter, unsigned long long *out) {
-    ENTER(device);
+    ENTER_GPU(device);
     if (!out || counter > 1) return INVALID_ARGUMENT;
     *out = kind == 1 ? gpu.ecc : 0; /* uncorrected ones only */
     return OK;
@@ -470,11 +531,37 @@ EXPORT int nvmlDeviceGetTotalEccErrors(card_t *device, unsigned kind, unsigned c
 
 EXPORT int nvmlDeviceGetRemappedRows(card_t *device, unsigned *corrected, unsigned *uncorrected, unsigned *pending,
                                      unsigned *failure) {
-    ENTER(device);
+    ENTER_GPU(device);
     if (!corrected || !uncorrected || !pending || !failure) return INVALID_ARGUMENT;
     *corrected = *uncorrected = *pending = 0;
     *failure = gpu.row_remap_failure != 0;
     return OK;
+}
+
+/* ---- MIG ---- */
+
+EXPORT int nvmlDeviceGetMigMode(card_t *device, unsigned *current, unsigned *pending) {
+    ENTER_GPU(device);
+    if (!current || !pending) return INVALID_ARGUMENT;
+    *current = *pending = gpu.mig_mode != 0;
+    return OK;
+}
+
+EXPORT int nvmlDeviceGetMaxMigDeviceCount(card_t *device, unsigned *count) {
+    ENTER_GPU(device);
+    if (!count) return INVALID_ARGUMENT;
+    *count = gpu.mig_mode ? MAX_MIG : 0;
+    return OK;
+}
+
+EXPORT int nvmlDeviceGetMigDeviceHandleByIndex(card_t *device, unsigned index, card_t **out) {
+    ENTER_GPU(device);
+    if (!out || index >= MAX_MIG) return INVALID_ARGUMENT;
+    if (!gpu.mig_mode || index >= gpu.migs) return NOT_FOUND;
+    pthread_mutex_lock(&lock);
+    *out = card_of(gpu.mig[index].uuid);
+    pthread_mutex_unlock(&lock);
+    return *out ? OK : UNKNOWN;
 }
 
 /* ---- events ---- */
@@ -484,7 +571,7 @@ static bool is_set(const event_set_t *set) {
 }
 
 EXPORT int nvmlDeviceGetSupportedEventTypes(card_t *device, unsigned long long *out) {
-    ENTER(device);
+    ENTER_GPU(device);
     if (!out) return INVALID_ARGUMENT;
     *out = SUPPORTED_EVENTS;
     return OK;
@@ -516,7 +603,7 @@ EXPORT int nvmlEventSetFree(event_set_t *set) {
 }
 
 EXPORT int nvmlDeviceRegisterEvents(card_t *device, unsigned long long types, event_set_t *set) {
-    ENTER(device);
+    ENTER_GPU(device);
     if (types & ~SUPPORTED_EVENTS) return NOT_SUPPORTED;
     pthread_mutex_lock(&lock);
     int answer = is_set(set) ? OK : INVALID_ARGUMENT;

@@ -1,6 +1,6 @@
 """The device plugin's side of the kubelet's API (deviceplugin/v1beta1): what it answers, for the state it was given.
 
-Knows no file and no kubelet: gpus.registration starts it, tells the kubelet, and passes every new state on.
+Knows no file and no kubelet: gpus.endpoint starts it, tells the kubelet, and passes every new state on.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from gpus.api import deviceplugin_pb2 as api
-from gpus.preferred import card_of, device_ids, preferred
+from gpus.preferred import RESOURCE, card_of, cards, device_ids, preferred
 from gpus.state import NodeState
 
 SERVICE = "v1beta1.DevicePlugin"
@@ -24,8 +24,11 @@ def options() -> api.DevicePluginOptions:
 class DevicePlugin:
     """Answers for one resource."""
 
-    def __init__(self, state: NodeState) -> None:
+    def __init__(self, state: NodeState, resource: str = RESOURCE, base: str = RESOURCE) -> None:
+        """`base` is the resource of whole GPUs."""
         self._state = state
+        self._resource = resource
+        self._base = base
         self._changed = asyncio.Condition()
         self._closed = False
         self.streams = 0
@@ -64,11 +67,14 @@ class DevicePlugin:
         )
 
     def devices(self) -> list[api.Device]:
-        healthy = {gpu.uuid for gpu in self._state.gpus if gpu.schedulable}
+        healthy = {card.uuid for card in cards(self._state, self._base) if card.gpu.schedulable}
         return [
             api.Device(ID=device_id, health="Healthy" if card_of(device_id) in healthy else "Unhealthy")
-            for device_id in device_ids(self._state)
+            for device_id in self._ids()
         ]
+
+    def _ids(self) -> list[str]:
+        return device_ids(self._state, self._resource, self._base)
 
     async def _options(self, _: api.Empty, __: Any) -> api.DevicePluginOptions:
         return options()
@@ -101,7 +107,7 @@ class DevicePlugin:
 
     async def _allocate(self, request: api.AllocateRequest, context: Any) -> api.AllocateResponse:
         """Nothing but NVIDIA_VISIBLE_DEVICES: no mount and no device node that a tenant could use."""
-        known = set(device_ids(self._state))
+        known = set(self._ids())
         unknown = [one for container in request.container_requests for one in container.devices_ids if one not in known]
         if unknown:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"unknown devices {', '.join(unknown)}")

@@ -6,15 +6,45 @@ The kubelet takes the answer for advice and, unless other devices are already bo
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from gpus.state import Gpu, NodeState
 
+RESOURCE = "nvidia.com/gpu"
 
-def device_ids(state: NodeState) -> list[str]:
-    """What is advertised: whole GPUs by UUID, shares as `UUID::N`."""
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What is given away: a whole GPU, or a MIG instance of one."""
+
+    uuid: str
+    resource: str
+    index: int
+    """Of the GPU."""
+    gpu: Gpu
+    memory_mib: int
+    used_mib: int
+
+
+def cards(state: NodeState, base: str = RESOURCE) -> list[Card]:
+    """All of them. `base` is the resource of whole GPUs, and of MIG instances too where the strategy is `single`."""
+    found = []
+    for index, gpu in enumerate(state.gpus):
+        if not gpu.mig_mode:
+            found.append(Card(gpu.uuid, base, index, gpu, gpu.memory_mib, gpu.used_mib))
+        for one in gpu.mig if gpu.mig_mode else ():
+            mixed = f"{base.partition('/')[0]}/mig-{one.profile.replace('+', '.')}"
+            resource = mixed if state.mig_strategy == "mixed" else base
+            found.append(Card(one.uuid, resource, index, gpu, one.memory_mib, one.used_mib))
+    return found
+
+
+def device_ids(state: NodeState, resource: str | None = None, base: str = RESOURCE) -> list[str]:
+    """What is advertised, of one resource or of all: cards by UUID, shares of them as `UUID::N`."""
+    chosen = [card.uuid for card in cards(state, base) if resource in (None, card.resource)]
     if state.shares == 1:
-        return [gpu.uuid for gpu in state.gpus]
-    return [f"{gpu.uuid}::{share}" for gpu in state.gpus for share in range(state.shares)]
+        return chosen
+    return [f"{card}::{share}" for card in chosen for share in range(state.shares)]
 
 
 def card_of(device_id: str) -> str:
@@ -37,19 +67,19 @@ def _keys(state: NodeState, free: Counter[str]) -> dict[str, int]:
     """A number for each card: the smaller, the sooner it is given away. `free` are its shares not yet chosen."""
     order = [int(part) for part in state.order.split(",") if part]
 
-    def key(index: int, gpu: Gpu) -> int:
+    def key(card: Card) -> int:
         match state.prefer:
             case "packed":
-                return free[gpu.uuid]
+                return free[card.uuid]
             case "smallest":
-                return gpu.memory_mib
+                return card.memory_mib
             case "largest":
-                return -gpu.memory_mib
+                return -card.memory_mib
             case "fullest":
-                return gpu.memory_mib - gpu.used_mib
+                return card.memory_mib - card.used_mib
             case "order":
-                return order.index(index) if index in order else len(order)
+                return order.index(card.index) if card.index in order else len(order)
             case _:
-                return -free[gpu.uuid]
+                return -free[card.uuid]
 
-    return {gpu.uuid: key(index, gpu) for index, gpu in enumerate(state.gpus)}
+    return {card.uuid: key(card) for card in cards(state)}

@@ -1,8 +1,6 @@
-"""Keeps one node's plugin registered: with this kubelet, with the next one, and with the state file as it changes.
+"""Keeps one node's plugin registered as its state file says: one endpoint for each resource that there ever was.
 
-A kubelet that starts empties the folder of plugin sockets and forgets every plugin, so each look compares its socket
-with the one that was registered with. Anything that fails is tried again at the next look: nothing here ends the
-process but a signal.
+Nothing here ends the process but a signal.
 """
 
 import asyncio
@@ -10,42 +8,31 @@ import contextlib
 import fcntl
 import json
 import os
-import sys
 from pathlib import Path
 from typing import IO
 
-import grpc
-
-from gpus.api import deviceplugin_pb2 as api
-from gpus.plugin import VERSION, DevicePlugin, options
+from gpus.endpoint import Endpoint, identity, say
+from gpus.preferred import RESOURCE, cards
 from gpus.state import FILE, BrokenState, NodeState, read
 
 SOCKET = "stoker-gpus.sock"
 """Short: the path of a Unix socket has 108 bytes, and a cluster for tests may have its folders anywhere."""
-RESOURCE = "nvidia.com/gpu"
 _LOOK_S = 0.2
-_RETRY_S = 1.0
-_CALL_S = 5.0
-_FORGOTTEN_S = 3.0
-"""A kubelet that registered us has called ListAndWatch long before."""
 
 
 class Registration:
     """One plugin process of one node."""
 
     def __init__(self, plugins: Path, states: Path, state: NodeState, resource: str = RESOURCE) -> None:
-        """`plugins` is the kubelet's folder of plugin sockets, `states` the folder of the state file."""
+        """`plugins` is the kubelet's folder of plugin sockets, `states` the folder of the state file, `resource` that
+        of whole GPUs.
+        """
         self._plugins = plugins
         self._states = states
         self._resource = resource
         self._state = state
-        self._plugin = DevicePlugin(state)
-        self._server: grpc.aio.Server | None = None
-        self._own: tuple[int, int] | None = None
-        self._kubelet: tuple[int, int] | None = None
-        self._file = _identity(states / FILE)
-        self._retry_at = 0.0
-        self._quiet_since = 0.0
+        self._endpoints: dict[str, Endpoint] = {}
+        self._file = identity(states / FILE)
         self._told = ""
 
     async def run(self) -> None:
@@ -59,36 +46,20 @@ class Registration:
                     await self._look()
                     await asyncio.sleep(_LOOK_S)
             finally:
-                await self._stop()
+                for endpoint in self._endpoints.values():
+                    await endpoint.stop()
 
     async def _look(self) -> None:
         await self._follow_state()
-        if not self._state.gpus and self._server is None:
-            return  # a node without GPUs registers nothing
-        loop = asyncio.get_running_loop()
-        kubelet = _identity(self._plugins / "kubelet.sock")
-        if kubelet is None or loop.time() < self._retry_at:
-            return
-        if self._server is not None and _identity(self._plugins / SOCKET) != self._own:
-            await self._stop()
-        if self._plugin.streams:
-            self._quiet_since = loop.time()
-        forgotten = loop.time() - self._quiet_since > _FORGOTTEN_S
-        if self._server is not None and kubelet == self._kubelet and not forgotten:
-            return
-        try:
-            await self._serve()
-            await self._register()
-        except (grpc.RpcError, OSError, RuntimeError) as err:
-            self._retry_at = loop.time() + _RETRY_S
-            self._tell(f"registering {self._resource} failed, trying again: {_short(err)}")
-            return
-        self._kubelet = kubelet
-        self._quiet_since = loop.time()
-        self._tell(f"registered {len(self._plugin.devices())} devices of {self._resource}", always=True)
+        # A node without GPUs registers nothing; a resource that has no cards any more says so to the kubelet.
+        for resource in {card.resource for card in cards(self._state, self._resource)} - self._endpoints.keys():
+            socket = SOCKET if resource == self._resource else f"stoker-{resource.rpartition('/')[2]}.sock"
+            self._endpoints[resource] = Endpoint(self._plugins, socket, self._state, resource, self._resource)
+        for endpoint in self._endpoints.values():
+            await endpoint.look()
 
     async def _follow_state(self) -> None:
-        file = _identity(self._states / FILE)
+        file = identity(self._states / FILE)
         if file == self._file:
             return
         self._file = file
@@ -99,66 +70,35 @@ class Registration:
             return
         self._state = state
         self._write_labels()
-        await self._plugin.update(state)
-
-    async def _serve(self) -> None:
-        if self._server is not None:
-            return
-        self._plugin = DevicePlugin(self._state)
-        server = grpc.aio.server()
-        server.add_generic_rpc_handlers((self._plugin.handler(),))
-        server.add_insecure_port(f"unix:{self._plugins / SOCKET}")
-        await server.start()
-        self._server = server
-        self._own = _identity(self._plugins / SOCKET)
-
-    async def _register(self) -> None:
-        async with grpc.aio.insecure_channel(f"unix:{self._plugins / 'kubelet.sock'}") as channel:
-            register = channel.unary_unary(
-                "/v1beta1.Registration/Register",
-                request_serializer=api.RegisterRequest.SerializeToString,
-                response_deserializer=api.Empty.FromString,
-            )
-            request = api.RegisterRequest(
-                version=VERSION, endpoint=SOCKET, resource_name=self._resource, options=options()
-            )
-            await register(request, timeout=_CALL_S)
-
-    async def _stop(self) -> None:
-        server, self._server = self._server, None
-        if server is not None:
-            await self._plugin.close()
-            await server.stop(0.2)
+        for endpoint in self._endpoints.values():
+            await endpoint.update(state)
 
     def _write_labels(self) -> None:
         """What GPU feature discovery would put on the node; the plugin may not write to the API server itself."""
-        first = self._state.gpus[0] if self._state.gpus else None
+        given = [card for card in cards(self._state, self._resource) if card.resource == self._resource]
         shared = self._state.shares > 1
-        labels = first and {
-            "nvidia.com/gpu.product": first.name.replace(" ", "-") + ("-SHARED" if shared else ""),
-            "nvidia.com/gpu.memory": str(first.memory_mib),
-            "nvidia.com/gpu.count": str(len(self._state.gpus)),
-            "nvidia.com/gpu.replicas": str(self._state.shares),
-            "nvidia.com/gpu.sharing-strategy": self._state.strategy if shared else "none",
-        }
+        labels: dict[str, str] = {}
+        if given:
+            first = given[0]
+            profile = next((f"-MIG-{one.profile}" for one in first.gpu.mig if one.uuid == first.uuid), "")
+            labels = {
+                "nvidia.com/gpu.product": first.gpu.name.replace(" ", "-") + profile + ("-SHARED" if shared else ""),
+                "nvidia.com/gpu.memory": str(first.memory_mib),
+                "nvidia.com/gpu.count": str(len(given)),
+                "nvidia.com/gpu.replicas": str(self._state.shares),
+                "nvidia.com/gpu.sharing-strategy": self._state.strategy if shared else "none",
+            }
+        if any(gpu.mig_mode for gpu in self._state.gpus):
+            labels["nvidia.com/mig.strategy"] = self._state.mig_strategy
         path = self._states / f".labels.{os.getpid()}"
         with contextlib.suppress(OSError):  # a full disk costs the labels, not the GPUs
-            path.write_text(json.dumps(labels or {}, indent=2) + "\n")
+            path.write_text(json.dumps(labels, indent=2) + "\n")
             path.rename(self._states / "labels.json")
 
-    def _tell(self, text: str, *, always: bool = False) -> None:
-        if always or text != self._told:
-            print(f"simulated-gpus: {text}", file=sys.stderr, flush=True)
+    def _tell(self, text: str) -> None:
+        if text != self._told:
+            say(text)
         self._told = text
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Changes whenever another file comes to stand under the name."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_ctime_ns
 
 
 def _locked(file: IO[str]) -> bool:
@@ -167,7 +107,3 @@ def _locked(file: IO[str]) -> bool:
     except OSError:
         return False
     return True
-
-
-def _short(err: Exception) -> str:
-    return str(err.details()) if isinstance(err, grpc.aio.AioRpcError) else str(err)

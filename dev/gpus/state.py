@@ -19,6 +19,8 @@ MAX_EVENTS = 64
 HEALTH = ("ok", "lost", "reset-required", "no-permission", "unknown")
 PLUGIN_HEALTH = ("follow", "healthy", "unhealthy")
 STRATEGIES = ("time-slicing", "mps")
+MIG_STRATEGIES = ("single", "mixed")
+MAX_MIG = 7
 PREFERENCES = ("spread", "packed", "smallest", "largest", "fullest", "order")
 ALLOCATE = ("ok", "fail")
 XID_EVENT = 8
@@ -28,6 +30,17 @@ _NAMESPACE = uuid.UUID("8d5e6b0a-5f0e-4b8e-9a51-6f0d2c3b7a10")
 
 class BrokenState(Exception):  # noqa: N818  the name states the fact
     """A state or a change that cannot be. The text says which part and what is possible."""
+
+
+@dataclass(frozen=True, slots=True)
+class MigInstance:
+    """One part of a GPU whose MIG mode is on."""
+
+    uuid: str
+    profile: str
+    """As in `1g.5gb`."""
+    memory_mib: int
+    used_mib: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +74,9 @@ class Gpu:
     """How long each NVML call on this GPU takes."""
     unsupported: str = ""
     """C calls that answer "not supported", separated by commas."""
+    mig_mode: int = 0
+    """1: the GPU is cut into `mig`, and is given away in these parts only."""
+    mig: tuple[MigInstance, ...] = ()
     processes: tuple[tuple[int, int | None], ...] = ()
     """(pid, MiB used or None where the driver does not tell)."""
 
@@ -89,6 +105,8 @@ class NodeState:
     """Their memory."""
     shares: int = 1
     strategy: str = "time-slicing"
+    mig_strategy: str = "single"
+    """`single`: MIG instances are devices of the one resource; `mixed`: of one for each profile."""
     prefer: str = "spread"
     """What GetPreferredAllocation answers (PREFERENCES)."""
     order: str = ""
@@ -105,6 +123,11 @@ class NodeState:
 def gpu_uuid(node: str, index: int) -> str:
     """The same for the same node and index, whenever and wherever the plugin runs."""
     return f"GPU-{uuid.uuid5(_NAMESPACE, f'{node}/{index}')}"
+
+
+def mig_uuid(gpu: str, index: int) -> str:
+    """The same for the same GPU (UUID) and index."""
+    return f"MIG-{uuid.uuid5(_NAMESPACE, f'{gpu}/{index}')}"
 
 
 def with_gpus(state: NodeState, count: int) -> NodeState:
@@ -125,12 +148,13 @@ def with_event(state: NodeState, gpu: str, data: int, kind: int = XID_EVENT) -> 
 
 
 _NODE_KEYS = tuple(field.name for field in fields(NodeState) if field.name not in ("gpus", "events"))
-_GPU_KEYS = tuple(field.name for field in fields(Gpu) if field.name not in ("uuid", "processes"))
+_GPU_KEYS = tuple(field.name for field in fields(Gpu) if field.name not in ("uuid", "processes", "mig"))
 _NUMBERS = frozenset(field.name for kind in (NodeState, Gpu) for field in fields(kind) if field.type is int)
 _CHOICES = {
     "health": HEALTH,
     "plugin": PLUGIN_HEALTH,
     "strategy": STRATEGIES,
+    "mig_strategy": MIG_STRATEGIES,
     "prefer": PREFERENCES,
     "allocate": ALLOCATE,
 }
@@ -164,6 +188,7 @@ def render(state: NodeState) -> str:
     for gpu in state.gpus:
         lines.append(f"gpu {gpu.uuid}")
         lines += [f"  {key.replace('_', '-')} {value}" for key in _GPU_KEYS if (value := getattr(gpu, key)) != ""]
+        lines += [f"  mig {one.uuid} {one.profile} {one.memory_mib} {one.used_mib}" for one in gpu.mig]
         lines += [f"  process {pid} {'-' if used is None else used}" for pid, used in gpu.processes]
     return "\n".join([*lines, "end", ""])
 
@@ -182,11 +207,13 @@ def parse(text: str) -> NodeState:
         key = word.replace("-", "_")
         try:
             if key == "gpu":
-                gpus.append({"uuid": value_of("uuid", text_value), "processes": ()})
+                gpus.append({"uuid": value_of("uuid", text_value), "mig": (), "processes": ()})
             elif key == "event":
                 events.append(_event(text_value))
             elif gpus and key == "process":
-                gpus[-1]["processes"] = (*_processes(gpus[-1]["processes"]), _process(text_value))
+                gpus[-1]["processes"] = (*_several(gpus[-1]["processes"]), _process(text_value))
+            elif gpus and key == "mig":
+                gpus[-1]["mig"] = (*_several(gpus[-1]["mig"]), _mig(text_value))
             elif key in (_GPU_KEYS if gpus else _NODE_KEYS):
                 (gpus[-1] if gpus else node)[key] = value_of(key, text_value)
             else:
@@ -205,7 +232,8 @@ def check(state: NodeState) -> None:
     """Raises BrokenState for a state that nvml.c would not take up, or that the plugin could not follow."""
     if not 1 <= state.shares <= MAX_SHARES:
         raise BrokenState(f"{state.shares} shares of each GPU: 1 to {MAX_SHARES} are possible")
-    if len(state.gpus) > MAX_GPUS or len({gpu.uuid for gpu in state.gpus}) != len(state.gpus):
+    uuids = [gpu.uuid for gpu in state.gpus] + [one.uuid for gpu in state.gpus for one in gpu.mig]
+    if len(state.gpus) > MAX_GPUS or len(set(uuids)) != len(uuids):
         raise BrokenState(f"more than {MAX_GPUS} GPUs, or two with one UUID")
     numbers = [event.number for event in state.events]
     if numbers != sorted(set(numbers)) or len(numbers) > MAX_EVENTS:
@@ -215,10 +243,16 @@ def check(state: NodeState) -> None:
             raise BrokenState(f"{gpu.uuid} reserves {gpu.reserved_mib} MiB of {gpu.memory_mib}")
         if not 0 < len(gpu.name) < 96 or not 0 < len(gpu.uuid) < 64 or len(gpu.unsupported) >= 512:
             raise BrokenState(f"{gpu.uuid or 'a GPU'} has no UUID or name, or one that is too long")
+        if len(gpu.mig) > MAX_MIG or any(not _is_instance(one) for one in gpu.mig):
+            raise BrokenState(f"{gpu.uuid} has more than {MAX_MIG} MIG instances, or one without UUID or PROFILE")
         if " " in gpu.uuid or len(gpu.processes) > 64:
             raise BrokenState(f"{gpu.uuid} has a space in its UUID, or more than 64 processes")
     if any(not part.strip().isdigit() for part in filter(None, state.order.split(","))):
         raise BrokenState(f"order {state.order!r} is not a list of indices such as 1,0")
+
+
+def _is_instance(one: MigInstance) -> bool:
+    return 0 < len(one.uuid) < 64 and 0 < len(one.profile) < 32 and " " not in one.uuid + one.profile
 
 
 def read(folder: Path) -> NodeState:
@@ -259,6 +293,14 @@ def _process(text: str) -> tuple[int, int | None]:
     return number("pid", pid), None if used == "-" else number("MiB of a process", used)
 
 
-def _processes(value: object) -> tuple[object, ...]:
+def _mig(text: str) -> MigInstance:
+    match text.split(" "):
+        case [name, profile, memory, used]:
+            return MigInstance(name, profile, number("MiB of an instance", memory), number("MiB of an instance", used))
+        case _:
+            raise BrokenState("a MIG instance is UUID PROFILE MIB USED-MIB")
+
+
+def _several(value: object) -> tuple[object, ...]:
     assert isinstance(value, tuple)
     return value

@@ -6,15 +6,14 @@ already ends there.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from stoker.admission import Forecast
+from stoker.agents_choice import Told, forecast, room, soonest_first
 from stoker.model.function import Variant
+from stoker.wire.agent import VariantLoad
 from stoker_gateway.agent_link import AgentDial, AgentLink
 from stoker_gateway.config import AgentAddress
-
-AHEAD_MS = 500.0
-"""Work that an agent has in its queue while others still start: some load frames' worth, so that it never idles."""
 
 
 class LoadView:
@@ -85,56 +84,25 @@ class LoadView:
         """Agents with a warm replica of the variant, the soonest to finish first."""
         if len(self._links) == 1:
             return self._links if self.warm(key, variant) else []
-        found: list[tuple[float, int, AgentLink]] = []
-        for index, link in enumerate(self._links):
-            if link.usable and (variants := link.functions.get(key)) and (load := variants.get(variant)) and load.warm:
-                # What was sent since its last word waits there too; else a burst would all go to one agent.
-                behind = max(0, link.sent[key, variant] + 1 - load.free) / load.warm
-                found.append((load.wait_ms + max(load.exec_ms, 1.0) * (1 + behind), index, link))
-        return [link for _, _, link in sorted(found, key=lambda entry: entry[:2])]
+        return soonest_first(self._told(key, variant))
 
     def room(self, key: str, variant: Variant) -> int | None:
-        """How many held requests should go to agents now; None: all of them.
+        """How many held requests should go to agents now; None: all of them."""
+        return room(told for _, told in self._told(key, variant))
 
-        While replicas start on several agents, those that are warm get what they can take at once and what they will
-        have done soon: what is queued at one agent cannot go to another any more.
-        """
-        room, agents, starting = 0, 0, 0
+    def _told(self, key: str, variant: Variant) -> Iterator[tuple[AgentLink, Told]]:
         for link in self._links:
-            load = link.functions.get(key, {}).get(variant) if link.usable else None
-            if load is None or not load.warm + load.starting:
-                continue
-            agents += 1
-            starting += load.starting
-            if load.warm:
-                soon = int(load.warm * AHEAD_MS / max(load.exec_ms, 1.0)) if load.samples else 0
-                room += max(0, load.free + soon - load.queued - link.sent[key, variant])
-        return room if starting and agents > 1 else None
+            if link.usable and (variants := link.functions.get(key)) and (load := variants.get(variant)):
+                yield link, Told(load, link.sent[key, variant])
 
     def forecasts(self, key: str) -> dict[Variant, Forecast]:
         """What is known of each variant, the best agent's figures for each."""
-        found: dict[Variant, Forecast] = {}
+        loads: dict[Variant, list[VariantLoad]] = {}
         for link in self._links:
-            if not link.usable:
-                continue
-            for variant, load in link.functions.get(key, {}).items():
-                so_far = found.get(variant)
-                forecast = Forecast(
-                    warm=load.warm + (so_far.warm if so_far else 0),
-                    starting=load.starting + (so_far.starting if so_far else 0),
-                    wait_us=round(load.wait_ms * 1000),
-                    exec_us=round(load.exec_ms * 1000),
-                    start_us=round(load.start_ms * 1000),
-                )
-                if so_far is not None and so_far.finish_us < forecast.finish_us:
-                    forecast = Forecast(
-                        warm=forecast.warm,
-                        starting=forecast.starting,
-                        wait_us=so_far.wait_us,
-                        exec_us=so_far.exec_us,
-                        start_us=so_far.start_us,
-                    )
-                found[variant] = forecast
+            if link.usable:
+                for variant, load in link.functions.get(key, {}).items():
+                    loads.setdefault(variant, []).append(load)
+        found = {variant: known for variant, some in loads.items() if (known := forecast(some)) is not None}
         for variant, why in self._unplaceable.get(key, {}).items():
             if not found.get(variant, Forecast()).warm:
                 found[variant] = Forecast(unplaceable=why)

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from stoker.control.capacity import needs_of
 from stoker.model.function import Function, Variant
 from stoker.model.request import QueuedRequest
 from stoker.names import flow_of
 from stoker.policies.queueing.interface import QueuePolicy
 from stoker.prediction import Predictions
 from stoker.reasons import Reason
+from stoker.slots.forecast import predicted_wait_us
 from stoker.wire.agent import (
     H_COLD,
     H_FUNCTION,
@@ -25,7 +27,6 @@ from stoker.wire.agent import (
     Refusal,
     refuse,
 )
-from stoker_node.forecast import predicted_wait_us
 from stoker_node.replica_table import FlowState, ReplicaTable
 
 RETRY_MIN_US = 50_000
@@ -47,6 +48,8 @@ class _Target(Struct, frozen=True):
     function: Function
     variant: Variant
     flow: str
+    memory_mib: int
+    """Of one replica, by the first of its GPU options."""
 
 
 class Ask(Struct, frozen=True):
@@ -73,7 +76,8 @@ class Admission:
         targets: dict[tuple[bytes, bytes], _Target] = {}
         for key, function in functions.items():
             for variant in function.variants:
-                target = _Target(function, variant, flow_of(key, variant, function.primary))
+                memory_mib = needs_of(function, variant)[0].memory_mib
+                target = _Target(function, variant, flow_of(key, variant, function.primary), memory_mib)
                 targets[key.encode(), variant.value.encode()] = target
             targets[key.encode(), b""] = targets[key.encode(), function.primary.value.encode()]
         self._targets = targets
@@ -109,6 +113,7 @@ class Admission:
             priority=target.function.spec.priority,
             cold=headers.get(_COLD) == b"1",
             percentile=target.function.spec.slo.percentile,
+            memory_mib=target.memory_mib,
         )
         late_ok = headers.get(_LATE_OK) == b"1"
         return Ask(target.function, flow, request, late_ok, headers.get(_PROFILE) != b"0")

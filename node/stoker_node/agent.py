@@ -19,6 +19,7 @@ from stoker.names import flow_of, parse_replica_id
 from stoker.policies.queueing.interface import Weights
 from stoker.prediction import Predictions
 from stoker.reasons import Reason
+from stoker.slots.reservations import Reservations
 from stoker_node.admission import Admission
 from stoker_node.changes import Changes
 from stoker_node.config import NodeSettings
@@ -29,7 +30,6 @@ from stoker_node.gauges import Gauges
 from stoker_node.load_stream import LoadStream
 from stoker_node.probing import wait_ready
 from stoker_node.replica_table import FlowState, Replica, ReplicaTable
-from stoker_node.reservations import Reservations
 from stoker_runtime.http_client import HttpPool
 
 log = structlog.get_logger(__name__)
@@ -147,6 +147,13 @@ class Agent:
             if not self._table.of_function(key):
                 self._predictions.forget(key)
 
+    def forget(self, function: str) -> bool:
+        """Drop what was measured of a function that was deleted. False, and nothing, while something of it is here."""
+        if self._table.of_function(function):
+            return False
+        self._predictions.forget(function)
+        return True
+
     def set_queueing(self, name: str) -> None:
         """Exchange the queueing policy live; nothing queued is lost. UnknownName changes nothing."""
         self._dispatcher.set_queueing(name)
@@ -241,9 +248,7 @@ class Agent:
             loop.call_later(self._settings.exit_grace_s, self._fail_running, replica, reason)
         else:
             self._close_pool(replica)
-            for waiter in replica.drained:
-                if not waiter.done():
-                    waiter.set_result(None)
+            replica.tell_drained()
         self._after_loss(flow)
         self._table.forget_flow(flow)
         if flow.function not in self._functions and not self._table.of_function(flow.function):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from stoker.errors import StokerError
@@ -17,6 +18,8 @@ from stoker.model.device import Device, DeviceKind
 from stoker.model.gpu_fault import Fault, FaultCode
 from stoker_node.daemon_thread import begin_in_daemon_thread
 from stoker_runtime.background import Background
+
+log = structlog.get_logger(__name__)
 
 CPU_DEVICE_ID = "cpu"
 
@@ -125,7 +128,8 @@ class DeviceWatch:
     async def _run(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._poked.wait(), self._poll_s)
+                async with asyncio.timeout(self._poll_s):
+                    await self._poked.wait()
             self._poked.clear()
             poll = asyncio.wrap_future(begin_in_daemon_thread(self._probe.list, "device-poll"))
             try:
@@ -159,9 +163,15 @@ class DeviceWatch:
         return tuple(_unhealthy(device, fault) for device in self._last)
 
     def _publish(self, devices: tuple[Device, ...]) -> None:
-        if devices != self._seen:
-            self._seen = devices
+        if devices == self._seen:
+            return
+        self._seen = devices
+        try:
             self._on_devices(devices)
+        except Exception:
+            # A mistake of ours must not end the watch: the devices are told again after the next poll.
+            self._seen = ()
+            log.exception("device_listener_failed")
 
 
 def _unhealthy(device: Device, fault: Fault) -> Device:

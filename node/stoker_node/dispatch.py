@@ -1,7 +1,8 @@
 """The queue of the agent: one policy object over the slots of all devices, and the life of each call in it.
 
-A device never idles while a request that it could run is queued: every push and every end of a run offers the
-devices concerned, and only those. How the work is done (the hop to the replica) is handed in.
+A device never idles while the policy would give it a queued request: every push and every end of a run offers the
+devices concerned, and only those; where a policy holds requests back, a timer offers all devices when the next one
+becomes due. How the work is done (the hop to the replica) is handed in.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from stoker.policies.queueing.interface import QueuePolicy, Weights
 from stoker.policies.queueing.registry import exchange, make_queueing
 from stoker.prediction import Predictions
 from stoker.reasons import Reason
+from stoker.slots.offering import least_loaded_first, pop_for
 from stoker.wire.agent import refuse
 from stoker_node.call import Call, Phase
 from stoker_node.changes import Changes
@@ -50,6 +52,9 @@ class Dispatcher:
         self._forward: Forward | None = None
         self._idle: list[asyncio.Future[None]] = []
         self._same_id = 0
+        self._holds_back = not self.policy.guarantees.work_conserving
+        self._ready_us: int | None = None
+        self._ready_timer: asyncio.TimerHandle | None = None
 
     def forward_by(self, forward: Forward) -> None:
         """How a dispatched call is run: a coroutine that calls ended() or requeue() exactly once."""
@@ -105,7 +110,7 @@ class Dispatcher:
         actual_us = now_us - call.dispatched_us
         self.policy.done(call.request, actual_us)
         replica.served += 1
-        self._table.vacate(replica, call, now_us)
+        self._vacate(replica, call, now_us)
         self._end(call)
         flow = call.flow
         # What ended together with its replica tells nothing, and its function may be forgotten already.
@@ -123,7 +128,7 @@ class Dispatcher:
         call.task = call.replica = None
         self.policy.done(call.request, 0)
         now_us = self._clock_us()
-        self._table.vacate(replica, call, now_us)
+        self._vacate(replica, call, now_us)
         if call.flow.live():
             self._push(call)
         else:
@@ -148,6 +153,7 @@ class Dispatcher:
     def set_queueing(self, name: str) -> None:
         """Exchange the policy; what is queued stays queued. UnknownName changes nothing."""
         self.policy = exchange(self.policy, name)
+        self._holds_back = not self.policy.guarantees.work_conserving
         self.policy.set_weights(self._weights)
         self.offer(self._table.devices.values())
 
@@ -171,6 +177,8 @@ class Dispatcher:
                 if self._queued.pop(call.request.id, None) is call:
                     self.policy.cancel(call.request.id)
                 self._refuse(call, Reason.DRAINING, "the agent stopped before the request was dispatched")
+        if self._ready_timer is not None:
+            self._ready_timer.cancel()
         tasks = [call.task for call in self.active if call.task is not None]
         if tasks:
             _, stuck = await asyncio.wait(tasks, timeout=1)
@@ -192,24 +200,40 @@ class Dispatcher:
         elif flow.devices:
             # The least loaded device first; nothing is left for the others once it is taken.
             now_us = self._clock_us()
-            for device in sorted(flow.devices, key=_load):
+            for device in least_loaded_first(flow.devices):
                 self._dispatch(device, now_us)
                 if call.phase is not Phase.QUEUED:
                     break
 
     def _dispatch(self, device: DeviceSlots, now_us: int) -> None:
-        while self._queued and device.ready and device.has_slot():
-            request = self.policy.pop(device.view, now_us)
-            if request is None:
-                return
+        while self._queued and (popped := pop_for(self.policy, device, now_us)) is not None:
+            request, replica = popped
             call = self._queued.pop(request.id)
-            if request.timeout_us <= now_us:
-                self.policy.done(request, 0)
+            if replica is None:
                 self._expire(call)
-                continue
-            replica = device.choose(request.flow)
-            assert replica is not None, f"{self.policy.name} popped {request.flow}, which is not eligible on the slot"
-            self._run(call, replica, now_us)
+            else:
+                self._run(call, replica, now_us)
+        if self._holds_back and self._queued:
+            self._expect_ready(now_us)
+
+    def _expect_ready(self, now_us: int) -> None:
+        """Offer all devices again when the policy may give what it holds back now."""
+        due_us = self.policy.next_ready_us(now_us)
+        if due_us is None or (self._ready_us is not None and now_us < self._ready_us <= due_us):
+            return
+        if self._ready_timer is not None:
+            self._ready_timer.cancel()
+        self._ready_us = due_us
+        self._ready_timer = asyncio.get_running_loop().call_later(max(0, due_us - now_us) / 1e6, self._on_ready)
+
+    def _on_ready(self) -> None:
+        self._ready_us = self._ready_timer = None
+        self.offer(self._table.devices.values())
+
+    def _vacate(self, replica: Replica, call: Call, now_us: int) -> None:
+        self._table.vacate(replica, call, now_us)
+        if not replica.running:
+            replica.tell_drained()
 
     def _run(self, call: Call, replica: Replica, now_us: int) -> None:
         assert self._forward is not None
@@ -283,10 +307,6 @@ class Dispatcher:
                 if not waiter.done():
                     waiter.set_result(None)
             self._idle.clear()
-
-
-def _load(device: DeviceSlots) -> float:
-    return device.running / (device.slots or max(1, device.device.millicores // 1000))
 
 
 def _cut(call: Call) -> None:

@@ -138,7 +138,7 @@ class Exchange:
         if connection is not None:
             lines = answer_lines(
                 head,
-                device=replica.device.label,
+                device=replica.device.device.label.encode("latin-1", "replace"),
                 queue_us=call.dispatched_us - call.request.arrival_us,
                 exec_us=self._clock_us() - call.dispatched_us,
             )

@@ -6,8 +6,8 @@ from stoker import metrics as m
 from stoker.model.device import Device
 from stoker.model.replica import ReplicaState
 from stoker.policies.queueing.interface import QueuePolicy
+from stoker.slots.reservations import Reservations
 from stoker_node.replica_table import FlowState, ReplicaTable
-from stoker_node.reservations import Reservations
 
 _STATES = (ReplicaState.STARTING, ReplicaState.WARM, ReplicaState.DRAINING)
 

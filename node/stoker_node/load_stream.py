@@ -12,12 +12,10 @@ from typing import Protocol
 import msgspec
 
 from stoker.model.function import Variant
-from stoker.model.replica import ReplicaState
-from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.interface import QueuePolicy
 from stoker.prediction import Predictions
+from stoker.slots.load import load_of
 from stoker.wire.agent import LOAD_HEARTBEAT_S, LoadFrame, VariantLoad
-from stoker_node.forecast import predicted_wait_us
 from stoker_node.replica_table import FlowState, ReplicaTable
 from stoker_runtime.http_head import LAST_CHUNK, framed
 
@@ -146,41 +144,10 @@ class LoadStream:
         A variant without replicas is told too: what it takes to start and to run is known, or assumed.
         """
         return {
-            flow.variant: self._load(flow)
+            flow.variant: load_of(flow, self._policy(), self._predictions, self._clock_us())
             for flow in self._table.of_function(function)
             if flow.definition is not None or flow.replicas or flow.running or self._policy().queued(flow.key)
         }
-
-    def _load(self, flow: FlowState) -> VariantLoad:
-        now_us = self._clock_us()
-        policy, definition = self._policy(), flow.definition
-        load = VariantLoad(
-            warm=flow.count(ReplicaState.WARM),
-            starting=flow.count(ReplicaState.STARTING),
-            draining=flow.count(ReplicaState.DRAINING),
-            free=flow.free(),
-            queued=policy.queued(flow.key),
-            running=flow.running,
-        )
-        if definition is not None:
-            exec_time = self._predictions.exec_us(definition, flow.variant, flow.product)
-            start = self._predictions.start_us(definition, flow.variant)
-            load.exec_ms, load.samples = exec_time.us / 1000, exec_time.samples
-            load.start_ms, load.start_samples = start.us / 1000, start.samples
-            one_more = QueuedRequest(
-                id="",
-                flow=flow.key,
-                variant=flow.variant,
-                arrival_us=now_us,
-                objective_us=now_us + definition.spec.slo.latency_us,
-                timeout_us=now_us + definition.spec.timeout_us,
-                predicted_exec_us=exec_time.us,
-            )
-            wait_us = predicted_wait_us(
-                one_more, flow, definition, policy=policy, predictions=self._predictions, now_us=now_us
-            )
-            load.wait_ms = wait_us / 1000
-        return load
 
 
 def _chunk(frame: LoadFrame) -> bytes:

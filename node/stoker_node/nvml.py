@@ -1,9 +1,10 @@
 """NVIDIA GPUs by NVML (package nvidia-ml-py, module pynvml), behind DeviceProbe and GpuTelemetry.
 
-GPUs are known by UUID: NVML's order may change between boots and is not CUDA's. Errors are told apart: a field that
-a GPU or driver does not have is not asked again; a GPU that is lost is unhealthy and leaves the others alone; a
-driver that does not answer at all is DevicesUnavailable. Calls block: only DeviceWatch, start-up and threads of
-their own may call this. Any of its methods may run in several threads at once.
+GPUs are known by UUID: NVML's order may change between boots and is not CUDA's. A GPU in MIG mode is listed as its
+instances, with its health. Errors are told apart: a field that a GPU or driver does not have is not asked again; a GPU
+that is lost is unhealthy and leaves the others alone; a driver that does not answer at all is DevicesUnavailable.
+Calls block: only DeviceWatch, start-up and threads of their own may call this. Any of its methods may run in several
+threads at once.
 """
 
 import re
@@ -14,11 +15,13 @@ from typing import Any
 
 import msgspec
 import pynvml
+from msgspec import Struct
 
 from stoker.model.device import Device, DeviceKind
 from stoker.model.gpu_fault import Fault, FaultCode
 from stoker_node.devices import DevicesUnavailable, GpuProcess, GpuReading
 from stoker_node.gpu_health import HealthGate, Signs
+from stoker_node.mig import instances_of, is_cut
 
 _RECOVERY_ACTION_FIELD = pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
 _NOT_THERE = (pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND, pynvml.NVML_ERROR_NO_DATA)
@@ -56,10 +59,13 @@ class NvmlProbe:
         self._simulated = _driver_version() == SIMULATED_DRIVER
         self._clock_us = clock_us
         self._absent: set[tuple[str, str]] = set()
-        self._known: dict[int, Device] = {}
-        self._static: dict[str, Any] = {}
-        """UUID to name and slowdown temperature: what never changes is read once."""
+        self._known: dict[int, _Seen] = {}
+        self._names: dict[str, str] = {}
+        self._slowdowns_c: dict[str, int | None] = {}
+        """By UUID, as the names: what never changes is read once."""
         self._handles: dict[str, Any] = {}
+        self._device_handles: dict[str, Any] = {}
+        """Of what is listed: MIG instances in place of their GPU."""
         self._gate = HealthGate()
         self._gate_lock = Lock()
 
@@ -68,12 +74,12 @@ class NvmlProbe:
             count = pynvml.nvmlDeviceGetCount()
         except pynvml.NVMLError as err:
             raise DevicesUnavailable(_init_message(err)) from err
-        devices = (self._device(index) for index in range(count))
-        return tuple(sorted((device for device in devices if device is not None), key=lambda device: device.id))
+        found = [device for index in range(count) for device in self._devices(index)]
+        return tuple(sorted(found, key=lambda device: device.id))
 
     def readings(self) -> tuple[GpuReading, ...]:
         found = []
-        for uuid, handle in sorted(self.handles().items()):
+        for uuid, handle in sorted(self._device_handles.copy().items()):
             try:
                 total_mib, _, used_mib = self._memory_mib(handle, uuid)
                 rates = self._ask(
@@ -86,7 +92,7 @@ class NvmlProbe:
         return tuple(found)
 
     def processes(self, device_id: str) -> tuple[GpuProcess, ...] | None:
-        handle = self._handles.get(device_id)
+        handle = self._device_handles.get(device_id)
         if handle is None:
             return None
         try:
@@ -108,7 +114,7 @@ class NvmlProbe:
         return found
 
     def handles(self) -> dict[str, Any]:
-        """UUID to NVML's handle of the GPUs that answered the last list()."""
+        """UUID to NVML's handle of the GPUs, never of instances, that answered the last list(): who reports events."""
         return dict(self._handles)
 
     def note_xid(self, device_id: str, xid: int) -> bool:
@@ -124,42 +130,60 @@ class NvmlProbe:
             except pynvml.NVMLError:
                 return  # a session that cannot be ended ends with the process
 
-    def _device(self, index: int) -> Device | None:
-        """One GPU; None for one that this process may not open or could never identify."""
+    def _devices(self, index: int) -> tuple[Device, ...]:
+        """One GPU or its MIG instances; nothing for one that this process may not open or could never identify."""
         known = self._known.get(index)
         try:
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
         except pynvml.NVMLError as err:
             if known is None or err.value == pynvml.NVML_ERROR_NO_PERMISSION:
-                return None
+                return ()
             return self._failed(known, err)
         try:
-            total_mib, memory_mib, _ = self._memory_mib(handle, uuid)
-            name, slowdown_c = self._facts(handle, uuid)
-            device = Device(
-                id=uuid,
-                kind=DeviceKind.GPU,
-                product=product_of(name, total_mib),
-                memory_mib=memory_mib,
-                simulated=self._simulated,
-            )
-            signs = self._signs(handle, uuid, slowdown_c)
+            seen, handles = self._look(handle, uuid)
+            signs = self._signs(handle, uuid, self._slowdown_c(handle, uuid))
         except pynvml.NVMLError as err:
             unnamed = Device(id=uuid, kind=DeviceKind.GPU, product="unknown", memory_mib=0)
-            return self._failed(known if known is not None and known.id == uuid else unnamed, err)
-        self._known[index] = device
+            return self._failed(known if known is not None and known.uuid == uuid else _Seen(uuid, (unnamed,)), err)
+        for before in known.devices if known is not None else ():
+            if before.id not in handles:
+                self._device_handles.pop(before.id, None)
+        self._known[index] = seen
         self._handles[uuid] = handle
+        self._device_handles.update(handles)
         with self._gate_lock:
             fault = self._gate.judge(uuid, signs, self._clock_us())
-        return _unhealthy(device, fault) if fault else device
+        return seen.unhealthy(fault) if fault else seen.devices
 
-    def _failed(self, device: Device, err: pynvml.NVMLError) -> Device:
-        self._handles.pop(device.id, None)
+    def _look(self, gpu: Any, uuid: str) -> tuple["_Seen", dict[str, Any]]:
+        """What is to be listed for a GPU, and the handles of that."""
+        parts: tuple[tuple[str, Any], ...] = ((uuid, gpu),)
+        # Of a GPU that is cut, its own memory is told to some only, and is of no use.
+        if is_cut(self._ask(uuid, "mig", lambda: pynvml.nvmlDeviceGetMigMode(gpu))):
+            parts = instances_of(gpu)
+        return _Seen(uuid, tuple(self._described(part, handle) for part, handle in parts)), dict(parts)
+
+    def _described(self, uuid: str, handle: Any) -> Device:
+        total_mib, memory_mib, _ = self._memory_mib(handle, uuid)
+        if uuid not in self._names:
+            self._names[uuid] = _text(pynvml.nvmlDeviceGetName(handle))
+        return Device(
+            id=uuid,
+            kind=DeviceKind.GPU,
+            product=product_of(self._names[uuid], total_mib),
+            memory_mib=memory_mib,
+            simulated=self._simulated,
+        )
+
+    def _failed(self, seen: "_Seen", err: pynvml.NVMLError) -> tuple[Device, ...]:
+        self._handles.pop(seen.uuid, None)
+        for device in seen.devices:
+            self._device_handles.pop(device.id, None)
         if err.value in _GONE:
             with self._gate_lock:
-                self._gate.note_gone(device.id)
-        return _unhealthy(device, _lost_fault(err))
+                self._gate.note_gone(seen.uuid)
+        return seen.unhealthy(_lost_fault(err))
 
     def _memory_mib(self, handle: Any, uuid: str) -> tuple[int, int, int]:
         """All memory, what processes can use of it (what the driver keeps is taken off where it tells), and used."""
@@ -171,17 +195,15 @@ class NvmlProbe:
             return 0, 0, 0
         return int(info.total) >> 20, int(info.total) >> 20, int(info.used) >> 20
 
-    def _facts(self, handle: Any, uuid: str) -> tuple[str, int | None]:
-        facts: tuple[str, int | None] | None = self._static.get(uuid)
-        if facts is None:
+    def _slowdown_c(self, handle: Any, uuid: str) -> int | None:
+        if uuid not in self._slowdowns_c:
             slowdown = self._ask(
                 uuid,
                 "threshold",
                 lambda: pynvml.nvmlDeviceGetTemperatureThreshold(handle, pynvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN),
             )
-            facts = _text(pynvml.nvmlDeviceGetName(handle)), slowdown or None
-            self._static[uuid] = facts
-        return facts
+            self._slowdowns_c[uuid] = slowdown or None
+        return self._slowdowns_c[uuid]
 
     def _signs(self, handle: Any, uuid: str, slowdown_c: int | None) -> Signs:
         values = self._ask(uuid, "recovery", lambda: pynvml.nvmlDeviceGetFieldValues(handle, [_RECOVERY_ACTION_FIELD]))
@@ -222,11 +244,26 @@ class NvmlProbe:
             return None
 
 
+class _Seen(Struct, frozen=True):
+    """One GPU as it was listed last."""
+
+    uuid: str
+    devices: tuple[Device, ...]
+    """Itself, or its MIG instances."""
+
+    def unhealthy(self, fault: Fault) -> tuple[Device, ...]:
+        return tuple(
+            msgspec.structs.replace(device, healthy=False, reason=fault.text, fault=fault.code)
+            for device in self.devices
+        )
+
+
 def product_of(name: str, memory_mib: int) -> str:
     """`NVIDIA A100-SXM4-40GB` -> `A100-SXM4-40GB`, `NVIDIA L4` with 23034 MiB -> `L4-24GB`."""
     product = re.sub(r"\s+", "-", re.sub(r"^(NVIDIA|Tesla)\s+", "", name.strip()))
     product = re.sub(r"^Tesla-", "", product)
-    if re.search(r"[0-9]+GB", product):
+    # An instance's has its profile in it, as in `A100-SXM4-40GB-MIG-1g.5gb`: so feature discovery writes it too.
+    if re.search(r"[0-9]+GB|-MIG-", product):
         return product
     # What NVML counts is some percent below the size that the product is sold with.
     return f"{product}-{-(-memory_mib // 2048) * 2}GB" if memory_mib else product
@@ -241,10 +278,6 @@ def _driver_version() -> str:
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _unhealthy(device: Device, fault: Fault) -> Device:
-    return msgspec.structs.replace(device, healthy=False, reason=fault.text, fault=fault.code)
 
 
 def _lost_fault(err: pynvml.NVMLError) -> Fault:

@@ -23,7 +23,8 @@ async def probe_once(host: str, port: int, probe: Probe, *, timeout_s: float) ->
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(host, port, limit=_MAX_LINE)
             try:
-                return probe.path is None or await _answers(reader, writer, probe.path, f"{host}:{port}")
+                named = f"[{host}]" if ":" in host else host
+                return probe.path is None or await _answers(reader, writer, probe.path, f"{named}:{port}")
             finally:
                 writer.transport.abort()
     except (OSError, TimeoutError):

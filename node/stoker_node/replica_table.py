@@ -1,261 +1,39 @@
-"""Replicas, the slots of devices and the flows that may use them, kept so that dispatch finds a match in O(1).
-
-Knows no connection and no queue. `DeviceSlots.ready` is the live view that queueing policies are shown: flows with
-a warm replica on the device that has free concurrency. It is updated where something changes and never scanned for.
-"""
+"""The agent's replicas: those of stoker.slots with what their connections need. The table itself is shared."""
 
 import asyncio
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from stoker.model.device import Device, DeviceKind
-from stoker.model.function import Function, Variant
-from stoker.model.replica import ReplicaSpec, ReplicaState, ReplicaStatus
-from stoker.names import flow_of
-from stoker.policies.queueing.interface import SlotView
+from stoker.model.replica import ReplicaSpec
+from stoker.slots import table
 from stoker_node.call import Call
 from stoker_runtime.http_client import HttpPool
 
 
-class Replica:
-    """One replica as the agent holds it."""
+class Replica(table.Replica[Call]):
+    """One replica and the way to it."""
 
-    __slots__ = (
-        "concurrency",
-        "device",
-        "drained",
-        "exclusive",
-        "flow",
-        "idle_since_us",
-        "overdue",
-        "pool",
-        "probe_task",
-        "ready_us",
-        "running",
-        "served",
-        "spec",
-        "started_us",
-        "state",
-        "suspended",
-    )
+    __slots__ = ("drained", "pool", "probe_task")
+
+    if TYPE_CHECKING:
+        flow: "FlowState"
+        device: "DeviceSlots"
 
     def __init__(
         self, spec: ReplicaSpec, flow: "FlowState", device: "DeviceSlots", *, exclusive: bool, now_us: int
     ) -> None:
-        self.spec = spec
-        self.flow = flow
-        self.device = device
-        self.exclusive = exclusive
-        self.concurrency = 1
-        self.state = ReplicaState.STARTING
-        self.started_us = now_us
-        self.ready_us: int | None = None
-        self.idle_since_us: int | None = None
-        self.served = 0
-        self.running: set[Call] = set()
-        self.overdue: set[Call] = set()
-        """Running calls whose timeout has passed."""
-        self.suspended = False
-        """It refused a connection a moment ago."""
+        super().__init__(spec, flow, device, exclusive=exclusive, now_us=now_us)
         self.pool: HttpPool | None = None
         self.probe_task: asyncio.Task[None] | None = None
         self.drained: list[asyncio.Future[None]] = []
 
-    def free(self) -> int:
-        """Requests that it could take now, slots of its device aside."""
-        if self.state is not ReplicaState.WARM or self.suspended:
-            return 0
-        return max(0, self.concurrency - len(self.running))
-
-    def status(self, now_us: int, *, queued: int) -> ReplicaStatus:
-        return ReplicaStatus(
-            spec=self.spec,
-            state=self.state,
-            started_us=self.started_us,
-            ready_us=self.ready_us,
-            idle_since_us=None if queued else self.idle_since_us,
-            in_flight=len(self.running),
-            served=self.served,
-            overdue_us=max((now_us - call.request.timeout_us for call in self.overdue), default=None),
-        )
-
-
-class DeviceSlots:
-    """The slots of one device."""
-
-    __slots__ = ("busy_us", "device", "label", "ready", "residents", "running", "shared_running", "slots", "view")
-
-    def __init__(self, device: Device) -> None:
-        self.device = device
-        self.label = device.label.encode("latin-1", "replace")
-        self.slots = None if device.kind is DeviceKind.CPU else device.slots
-        """Concurrent executions of all shared residents together; None: only concurrency bounds them."""
-        self.ready: dict[str, list[Replica]] = {}
-        self.view = SlotView(device_id=device.id, eligible=self.ready.keys())
-        self.residents: list[Replica] = []
-        self.running = 0
-        self.shared_running = 0
-        self.busy_us = 0
-        """Slot time used and not yet exported."""
-
-    def has_slot(self) -> bool:
-        # The concurrency of an exclusive resident is the only bound: it is not counted in shared_running.
-        return self.slots is None or self.shared_running < self.slots
-
-    def free_slots(self, wanted: int) -> int:
-        """How many of the wanted executions the device has slots for."""
-        if self.slots is None or any(replica.exclusive for replica in self.residents):
-            return wanted
-        return max(0, min(wanted, self.slots - self.shared_running))
-
-    def choose(self, flow: str) -> Replica | None:
-        """The ready replica of the flow with most free concurrency; ties go to the lowest ordinal."""
-        ready = self.ready.get(flow)
-        if not ready:
-            return None
-        if len(ready) == 1:
-            return ready[0]
-        return min(ready, key=lambda replica: (len(replica.running) - replica.concurrency, replica.spec.ordinal))
-
-
-class FlowState:
-    """One (function, variant) that has or had replicas here."""
-
-    __slots__ = (
-        "definition",
-        "devices",
-        "function",
-        "key",
-        "name",
-        "namespace",
-        "product",
-        "promised_us",
-        "replicas",
-        "running",
-        "variant",
-    )
-
-    def __init__(self, key: str, function: str, variant: Variant) -> None:
-        self.key = key
-        self.function = function
-        self.namespace, _, self.name = function.partition("/")
-        self.variant = variant
-        self.definition: Function | None = None
-        """Its function as applied last; kept after the function was removed, while anything of it runs."""
-        self.replicas: dict[str, Replica] = {}
-        self.devices: tuple[DeviceSlots, ...] = ()
-        """Devices on which it has warm replicas."""
-        self.product: str | None = None
-        """The product of those devices, if it is one."""
-        self.running = 0
-        self.promised_us = 0
-        """Predicted work that was admitted and is not queued yet: grants, and bodies that are still coming."""
-
-    def live(self) -> bool:
-        """Whether a replica is warm or starting: requests may wait for it."""
-        return any(replica.state in (ReplicaState.WARM, ReplicaState.STARTING) for replica in self.replicas.values())
-
-    def has_free_slot(self) -> bool:
-        return any(self.key in device.ready and device.has_slot() for device in self.devices)
-
-    def free(self) -> int:
-        """Requests that its warm replicas could take at once now, slots of shared devices counted."""
-        total = 0
-        for device in self.devices:
-            free = sum(replica.free() for replica in device.ready.get(self.key, ()))
-            total += device.free_slots(free)
-        return total
-
-    def count(self, state: ReplicaState) -> int:
-        return sum(replica.state is state for replica in self.replicas.values())
-
-
-class ReplicaTable:
-    """All replicas of one agent."""
-
-    def __init__(self, devices: Iterable[Device]) -> None:
-        self.devices = {device.id: DeviceSlots(device) for device in devices}
-        self.by_id: dict[str, Replica] = {}
-        self.flows: dict[str, FlowState] = {}
-
-    def flow(self, key: str, function: str, variant: Variant) -> FlowState:
-        """The flow's state, made at first use."""
-        state = self.flows.get(key)
-        if state is None:
-            state = self.flows[key] = FlowState(key, function, variant)
-        return state
-
-    def of_function(self, function: str) -> tuple[FlowState, ...]:
-        """The flows that a function has here, one for each variant."""
-        keys = (function, flow_of(function, Variant.CPU, Variant.GPU))
-        return tuple(flow for key in keys if (flow := self.flows.get(key)) is not None)
-
-    def forget_flow(self, flow: FlowState) -> None:
-        """Drop a flow that is not defined (any more) and has nothing left."""
-        unused = flow.definition is None and not flow.replicas and not flow.running and not flow.promised_us
-        if unused and self.flows.get(flow.key) is flow:
-            del self.flows[flow.key]
-
-    def add(self, replica: Replica) -> None:
-        self.by_id[replica.spec.id] = replica
-        replica.flow.replicas[replica.spec.id] = replica
-        replica.device.residents.append(replica)
-
-    def remove(self, replica: Replica) -> None:
-        """The replica is gone. Calls that still run on it keep their count of the device's slots until they end."""
-        replica.state = ReplicaState.GONE
-        del self.by_id[replica.spec.id]
-        del replica.flow.replicas[replica.spec.id]
-        replica.device.residents.remove(replica)
-        self.state_changed(replica)
-
-    def refresh(self, replica: Replica) -> None:
-        """Bring the ready view up to date after anything about the replica changed."""
-        ready = replica.device.ready
-        key = replica.flow.key
-        listed = ready.get(key)
-        if replica.free() > 0:
-            if listed is None:
-                ready[key] = [replica]
-            elif replica not in listed:
-                listed.append(replica)
-        elif listed is not None and replica in listed:
-            listed.remove(replica)
-            if not listed:
-                del ready[key]
-
-    def state_changed(self, replica: Replica) -> None:
-        """The same after its state changed: also which devices its flow has."""
-        self.refresh(replica)
-        flow = replica.flow
-        warm = {r.device.device.id: r.device for r in flow.replicas.values() if r.state is ReplicaState.WARM}
-        flow.devices = tuple(warm.values())
-        products = {device.device.product for device in flow.devices}
-        flow.product = products.pop() if len(products) == 1 else None
-
-    def occupy(self, replica: Replica, call: Call) -> None:
-        replica.running.add(call)
-        replica.idle_since_us = None
-        replica.flow.running += 1
-        replica.device.running += 1
-        if not replica.exclusive:
-            replica.device.shared_running += 1
-        if len(replica.running) >= replica.concurrency:
-            self.refresh(replica)
-
-    def vacate(self, replica: Replica, call: Call, now_us: int) -> None:
-        replica.running.remove(call)
-        replica.overdue.discard(call)
-        replica.flow.running -= 1
-        replica.device.running -= 1
-        replica.device.busy_us += now_us - call.dispatched_us
-        if not replica.exclusive:
-            replica.device.shared_running -= 1
-        self.refresh(replica)
-        if replica.running:
-            return
-        if replica.state is ReplicaState.WARM:
-            replica.idle_since_us = now_us
-        for waiter in replica.drained:
+    def tell_drained(self) -> None:
+        """Nothing is in flight here any more: whoever waits for that goes on."""
+        for waiter in self.drained:
             if not waiter.done():
                 waiter.set_result(None)
-        replica.drained.clear()
+        self.drained.clear()
+
+
+DeviceSlots = table.DeviceSlots[Replica]
+FlowState = table.FlowState[Replica]
+ReplicaTable = table.ReplicaTable[Replica]

@@ -18,6 +18,7 @@ from stoker_operator.kinds import (
     Revision,
 )
 from stoker_runtime.kube.client import KubeClient
+from stoker_runtime.kube.lease import LEASES, Lease
 from stoker_runtime.kube.watch import Cache
 
 OnChange = Callable[[Any, Any], None]
@@ -26,12 +27,14 @@ OnChange = Callable[[Any, Any], None]
 class Caches:
     """`start()`, `await synced()`, `attach(...)` when this process leads, `await stop()`."""
 
-    def __init__(self, kube: KubeClient) -> None:
+    def __init__(self, kube: KubeClient, namespace: str) -> None:
+        """`namespace` is Stoker's own, where the agents keep their Leases."""
         # Only what carries our labels: a cluster may have 20,000 pods of others.
         self.pods: Cache[Pod] = Cache(kube, PODS, label_selector=f"{L_ROLE}={ROLE_REPLICA}")
         self.prefetch_pods: Cache[Pod] = Cache(kube, PODS, label_selector=f"{L_ROLE}={ROLE_PREFETCH}")
         self.nodes = Cache(kube, NODES)
         self.function_nodes = Cache(kube, FUNCTION_NODES)
+        self.leases: Cache[Lease] = Cache(kube, LEASES, namespace)
         self.revisions: Cache[Revision] = Cache(kube, REVISIONS, label_selector=L_FUNCTION)
         self.services: Cache[Object] = Cache(kube, SERVICES, label_selector=L_FUNCTION)
         self.network_policies: Cache[Object] = Cache(kube, NETWORK_POLICIES, label_selector=L_FUNCTION)
@@ -42,6 +45,7 @@ class Caches:
             self.prefetch_pods,
             self.nodes,
             self.function_nodes,
+            self.leases,
             self.revisions,
             self.services,
             self.network_policies,
@@ -81,6 +85,7 @@ class Caches:
         on_pod: OnChange,
         on_node: OnChange,
         on_function_node: OnChange,
+        on_lease: OnChange,
         on_revision: OnChange,
         on_owned: Callable[[str], None],
     ) -> None:
@@ -90,6 +95,7 @@ class Caches:
         pairs: tuple[tuple[Cache[Any], OnChange], ...] = (
             (self.nodes, on_node),
             (self.function_nodes, on_function_node),
+            (self.leases, on_lease),
             (self.revisions, on_revision),
             (self.pods, on_pod),
         )

@@ -17,6 +17,7 @@ from stoker.model.status import FunctionStatus
 from stoker.pods.params import PodParams
 from stoker.reasons import Reason
 from stoker.wire.cluster import COMPONENT_OPERATOR
+from stoker.wire.function_node import AGENT_LEASE
 from stoker_operator.authority import CHECK_S, CertificateAuthority
 from stoker_operator.caches import Caches
 from stoker_operator.config import OperatorSettings
@@ -204,6 +205,7 @@ class Leader:
             on_pod=self.pods.see,
             on_node=self._on_node,
             on_function_node=self._on_function_node,
+            on_lease=self._on_lease,
             on_revision=self.revisions.see,
             on_owned=self.queue.add,
         )
@@ -289,6 +291,11 @@ class Leader:
         self.nodes.set_status(name, None if after is None else {"status": after.status})
         self._node_queue.add(name)
         self._poke()
+
+    def _on_lease(self, before: Any, after: Any) -> None:
+        name = (after or before).metadata.name
+        if name.startswith(AGENT_LEASE):
+            self.nodes.set_lease(name.removeprefix(AGENT_LEASE), after, clock_us())
 
     def _on_report(self) -> None:
         self.pods.touch()

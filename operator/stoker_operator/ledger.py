@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import structlog
+from msgspec import Struct
 from msgspec.structs import replace
 
 from stoker.errors import InvalidObject
@@ -14,6 +15,7 @@ from stoker.model.device import Device
 from stoker.wire.function_node import FunctionNodeStatus, decode_status, devices_of
 from stoker_operator.agent_board import AgentBoard
 from stoker_operator.kinds import Node
+from stoker_runtime.kube.lease import Lease
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +25,14 @@ LOST_US = 60_000_000
 """A node whose kubelet and whose agent are both silent for so long is lost: its replicas are replaced."""
 UNKNOWN_US = 5_000_000
 """A node that no watch has shown for so long is gone. A pod may show before the new node that it is on does."""
+
+
+class _Seen(Struct, frozen=True):
+    """A Lease as it was seen."""
+
+    renew_time: str | None
+    until_us: int
+    """So long it tells that its holder lives; 0 while no renewal was seen."""
 
 
 class Nodes:
@@ -36,6 +46,7 @@ class Nodes:
         self._statuses: dict[str, FunctionNodeStatus] = {}
         self._devices: dict[str, tuple[Device, ...]] = {}
         self._nodes: dict[str, Node] = {}
+        self._leases: dict[str, _Seen] = {}
         self._unready_us: dict[str, int] = {}
         self._unknown_us: dict[str, int] = {}
 
@@ -69,6 +80,19 @@ class Nodes:
         else:
             self._unready_us.setdefault(name, now_us)
 
+    def set_lease(self, name: str, lease: Lease | None, now_us: int) -> None:
+        """The newest Lease of the node's agent; None when it is gone. Only a renewal that was seen counts, from when it
+        was seen: clocks differ, and one that was found may be of last year.
+        """
+        if lease is None:
+            self._leases.pop(name, None)
+            return
+        before = self._leases.get(name)
+        if before is not None and before.renew_time == lease.spec.renew_time:
+            return
+        until_us = 0 if before is None else now_us + (lease.spec.lease_duration_seconds or 0) * 1_000_000
+        self._leases[name] = _Seen(lease.spec.renew_time, until_us)
+
     def node(self, name: str) -> Node | None:
         """The Node object."""
         return self._nodes.get(name)
@@ -96,8 +120,8 @@ class Nodes:
         return self._statuses.keys()
 
     def devices(self, now_us: int) -> tuple[Device, ...]:
-        """All devices. Those of a node on which nothing can be started now are not healthy, and say why; a fault is what
-        its agent found, so these have none.
+        """All devices. Those of a node on which nothing can be started now are not healthy, and say why, but have no
+        fault: that is what an agent found.
         """
         found: list[Device] = []
         for name, devices in self._devices.items():
@@ -110,7 +134,13 @@ class Nodes:
         if name not in self._nodes:
             return now_us - self._unknown_us.setdefault(name, now_us) >= UNKNOWN_US
         unready_us = self._unready_us.get(name)
-        return unready_us is not None and now_us - unready_us >= self._lost_us and not self._agents.is_speaking(name)
+        if unready_us is None or now_us - unready_us < self._lost_us:
+            return False
+        return not self._agents.is_speaking(name) and not self._is_renewed(name, now_us)
+
+    def _is_renewed(self, name: str, now_us: int) -> bool:
+        """Whether the agent of the node lives by its Lease: so it does between two of them, during an upgrade."""
+        return name in self._leases and now_us < self._leases[name].until_us
 
     def _trouble(self, name: str, now_us: int) -> str:
         if name not in self._nodes:
@@ -119,6 +149,8 @@ class Nodes:
             return ""
         if not self._agents.knows(name):
             return "the agent of its node has not spoken yet"
+        if self._is_renewed(name, now_us):
+            return ""
         silent_us = self._agents.silent_us(name, now_us)
         return f"the agent of its node has been silent for {silent_us // 1_000_000} s" if silent_us >= SILENT_US else ""
 

@@ -52,11 +52,12 @@ class Operator:
     def __init__(self, kube: KubeClient, settings: Environment) -> None:
         operator, place = settings.get(OperatorSettings), settings.get(ClusterSettings)
         self.sink = PrometheusSink(max_series=settings.get(ProcessSettings).max_series)
-        self.caches = Caches(kube)
+        namespace = place.namespace or kube.namespace
+        self.caches = Caches(kube, namespace)
         self.elector = Elector(
             kube,
             operator.lease_name,
-            place.namespace or kube.namespace,
+            namespace,
             identity=f"{place.pod}_{uuid.uuid4().hex[:8]}",
             timing=_timing(operator.lease_duration_s),
         )

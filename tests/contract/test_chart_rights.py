@@ -54,7 +54,7 @@ ALLOWED = {
     get,create,patch networkpolicies.networking.k8s.io in tenant
     list,watch controllerrevisions.apps in all
     get,create,patch,delete controllerrevisions.apps in tenant
-    create leases.coordination.k8s.io in own
+    create,list,watch leases.coordination.k8s.io in own
     get,patch leases.coordination.k8s.io rights-operator in own
     create secrets in own
     get,patch secrets stoker-ca in own

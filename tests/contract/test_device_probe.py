@@ -110,7 +110,12 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     return fake
 
 
-PROBES = ["simulated", "nvml against a fake driver", "nvml on the simulated library"]
+PROBES = [
+    "simulated",
+    "nvml against a fake driver",
+    "nvml on the simulated library",
+    "nvml on the simulated library, one GPU cut into MIG instances",
+]
 if ctypes.util.find_library("nvidia-ml"):
     PROBES.append("nvml on the driver of this machine")
 
@@ -125,6 +130,9 @@ def probe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
             yield NvmlProbe()
         case "nvml on the simulated library":
             with simulated_driver(monkeypatch, tmp_path):
+                yield NvmlProbe()
+        case "nvml on the simulated library, one GPU cut into MIG instances":
+            with simulated_driver(monkeypatch, tmp_path, "0.mig=1g.5gb:4864,2g.10gb:9856:300"):
                 yield NvmlProbe()
         case _:
             yield NvmlProbe()

@@ -18,13 +18,18 @@ from pathlib import Path
 import pytest
 from fake_kubelet import AdmissionFailed, FakeKubelet
 from settings_of_tests import KUBELET_DIR
+from simulated_driver import simulated_driver
 
 from gpus import state as states
 from gpus.changes import apply
 from gpus.state import gpu_uuid
 from stoker.model.device import DeviceMode
 from stoker.model.device_ids import sharing_of
+from stoker.model.gpu_fault import FaultCode
+from stoker_node.devices import cpu_device
 from stoker_node.kubelet.pod_resources import KubeletAway, PodResources
+from stoker_node.kubernetes.device_view import DeviceView
+from stoker_node.nvml import NvmlProbe
 
 pytestmark = pytest.mark.contract
 
@@ -186,6 +191,51 @@ async def test_the_adverse_choice_can_be_changed_live(fake: FakeKubelet, tmp_pat
         plugin.set("prefer=fullest", "1.used-mib=40000")
         await asyncio.sleep(0.5)
         assert [await fake.admit(name) for name in "cde"] == [{"NVIDIA_VISIBLE_DEVICES": CARDS[1]}] * 3
+
+
+async def test_mig_instances_are_given_away_and_the_agent_s_probe_and_view_know_them(
+    fake: FakeKubelet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resources = PodResources(fake.socket)
+    with (
+        simulated_driver(monkeypatch, tmp_path / "states") as driver,
+        plugin_at(fake.plugins.parent, tmp_path / "states") as plugin,
+    ):
+        plugin.start()
+        await ready(fake)
+        plugin.set("0.mig=1g.5gb:4864,3g.20gb:19968")
+        small, large = driver.instances(0)
+        await fake.until(GPU, dict.fromkeys((small, large, CARDS[1]), True))
+        labels = json.loads((plugin.states / "labels.json").read_text())
+        assert labels["nvidia.com/gpu.product"] == "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb"
+        assert labels["nvidia.com/mig.strategy"] == "single"
+        probe = NvmlProbe()
+        view = DeviceView(probe.list(), cpu_device(), plugin_grace_us=0)
+
+        async def seen(*wanted: str) -> None:
+            """The agent finds exactly these healthy."""
+            async with asyncio.timeout(10):
+                while True:
+                    offered = await resources.allocatable()
+                    assert not isinstance(offered, KubeletAway)
+                    view.set_gpus(probe.list())
+                    view.set_allocatable(offered, {}, 0)
+                    if {one.id for one in view.devices() if one.healthy} == {*wanted, "cpu"}:
+                        return
+                    await asyncio.sleep(0.05)
+
+        await seen(small, large, CARDS[1])
+        plugin.set("mig-strategy=mixed")
+        await fake.until("nvidia.com/mig-1g.5gb", {small: True})
+        await fake.until("nvidia.com/mig-3g.20gb", {large: True})
+        await fake.until(GPU, {CARDS[1]: True})
+        assert await fake.admit("a", resource="nvidia.com/mig-3g.20gb") == {"NVIDIA_VISIBLE_DEVICES": large}
+        await seen(small, large, CARDS[1])
+        plugin.set("0.health=lost")
+        await seen(CARDS[1])
+        assert {one.fault for one in view.devices() if one.id in (small, large)} == {FaultCode.LOST}
+        probe.close()
+    await resources.close()
 
 
 async def test_a_kubelet_that_restarts_gets_the_devices_again(fake: FakeKubelet, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from stoker.model.device import Device, DeviceKind, Reservation
 from stoker.model.function import Sharing, Variant
 from stoker.model.replica import ReplicaSpec
 from stoker.reasons import Reason
-from stoker_node.reservations import Reservations
+from stoker.slots.reservations import Reservations
 
 pytestmark = pytest.mark.property
 

@@ -128,14 +128,19 @@ class ScriptedPod:
     def gets_ip(self) -> "ScriptedPod":
         return self.acknowledged().status(pod_ip="127.0.0.1")
 
-    def runs(self, restarts: int = 0) -> "ScriptedPod":
-        state = ContainerState(running=Running())
-        main = ContainerStatus(name=MAIN_CONTAINER, restart_count=restarts, state=state)
+    def passed(self, exit_code: int = 0, gate: str = WAIT_CONTAINER) -> "ScriptedPod":
+        """Its init container has ended; its own image may still be pulled."""
+        state = ContainerState(terminated=Ended(reason="Completed", exit_code=exit_code))
+        return self.acknowledged().status(init_container_statuses=(ContainerStatus(name=gate, state=state),))
+
+    def runs(self) -> "ScriptedPod":
+        main = ContainerStatus(name=MAIN_CONTAINER, state=ContainerState(running=Running()))
         return self.gets_ip().status(phase="Running", container_statuses=(main,))
 
-    def container_ended(self, restarts: int = 0, reason: str = "Error") -> "ScriptedPod":
+    def container_ended(self, reason: str = "Error") -> "ScriptedPod":
+        """As the kubelet says it first: the phase follows later."""
         state = ContainerState(terminated=Ended(reason=reason, exit_code=1))
-        main = ContainerStatus(name=MAIN_CONTAINER, restart_count=restarts, state=state)
+        main = ContainerStatus(name=MAIN_CONTAINER, state=state)
         return self.status(container_statuses=(main,))
 
     def failed(self, reason: str = "Error") -> "ScriptedPod":

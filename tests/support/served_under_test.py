@@ -1,4 +1,4 @@
-"""A whole ServedNode with everything that it asks scripted: caches that are filled by hand, a kubelet, an API server."""
+"""A whole ServedNode with everything that it asks scripted: caches filled by hand, a kubelet, an API server."""
 
 import asyncio
 from collections.abc import Callable

@@ -44,6 +44,10 @@ class SimulatedDriver:
     def uuids(self) -> list[str]:
         return [gpu.uuid for gpu in states.read(self.folder).gpus]
 
+    def instances(self, index: int) -> list[str]:
+        """UUIDs of the MIG instances of a GPU."""
+        return [one.uuid for one in states.read(self.folder).gpus[index].mig]
+
     def set(self, *words: str) -> None:
         states.change(self.folder, lambda state: apply(state, words))
 

@@ -12,6 +12,7 @@ from stoker.model.device import Device
 from stoker.model.function import GpuOption, Probe, Sharing, Variant
 from stoker.model.replica import ReplicaState
 from stoker.reasons import Reason
+from stoker_node.probing import probe_once
 from stoker_runtime.metrics import PrometheusSink
 
 pytestmark = pytest.mark.unit
@@ -76,6 +77,25 @@ async def test_a_probe_that_hangs_is_given_up_and_tried_again(start: Start) -> N
     agent.apply(function("probed"))
     await agent.warm("probed", FakeReplica(handler), readiness=Probe(path="/"))
     assert hung == 2
+
+
+@pytest.mark.parametrize(("address", "named"), [("fd00::7", "[fd00::7]"), ("10.0.0.7", "10.0.0.7")])
+async def test_a_probe_names_the_host_as_http_writes_addresses(
+    address: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = FakeReplica()
+    await server.start()
+    asked, connect = [], asyncio.open_connection
+
+    async def connect_here(host: str, port: int, **more: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        asked.append(host)
+        return await connect("127.0.0.1", port, **more)
+
+    monkeypatch.setattr(asyncio, "open_connection", connect_here)
+    assert await probe_once(address, server.port, Probe(path="/ready"), timeout_s=5)
+    await server.close()
+    assert asked == [address]
+    assert ("host", f"{named}:{server.port}") in server.seen[0].headers
 
 
 async def test_a_replica_that_is_drained_while_it_starts_never_gets_warm(start: Start) -> None:

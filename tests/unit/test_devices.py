@@ -69,6 +69,7 @@ def test_the_platform_keeps_a_share_of_the_cores() -> None:
         ("Tesla T4", 15_360, "T4-16GB"),
         ("NVIDIA GeForce RTX 4090", 24_564, "GeForce-RTX-4090-24GB"),
         ("NVIDIA GB10", 0, "GB10"),
+        ("NVIDIA H200 MIG 1g.18gb", 16_384, "H200-MIG-1g.18gb"),
     ],
 )
 def test_products_are_named_with_their_memory(name: str, memory_mib: int, product: str) -> None:
@@ -154,6 +155,35 @@ async def test_a_poke_polls_at_once() -> None:
     await asyncio.wait_for(told.wait(), 5)
     await watch.stop()
     assert seen == [(lost,)]
+
+
+async def test_a_watch_that_is_ended_in_the_moment_of_a_poke_ends() -> None:
+    watch = DeviceWatch(ScriptedProbe(()), parse_gpus("1xL4-24GB"), lambda _: None, poll_s=3600, stale_s=5)
+    watch.start()
+    await asyncio.sleep(0)
+    watch.poke()
+    async with asyncio.timeout(1):
+        await watch.stop()
+
+
+async def test_a_listener_that_fails_does_not_end_the_watch() -> None:
+    good = parse_gpus("1xL4-24GB")
+    lost = msgspec.structs.replace(good[0], healthy=False, reason="lost", fault=FaultCode.LOST)
+    told: list[tuple[Device, ...]] = []
+    twice = asyncio.Event()
+
+    def on_devices(devices: tuple[Device, ...]) -> None:
+        told.append(devices)
+        if len(told) == 1:
+            raise RuntimeError("boom")
+        twice.set()
+
+    watch = DeviceWatch(ScriptedProbe((lost,), good), good, on_devices, poll_s=0.005, stale_s=5)
+    watch.start()
+    async with asyncio.timeout(5):
+        await twice.wait()
+    await watch.stop()
+    assert told == [(lost,), good]
 
 
 async def test_what_the_watch_finds_wrong_itself_has_a_code() -> None:

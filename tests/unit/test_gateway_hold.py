@@ -153,7 +153,7 @@ async def test_a_namespace_that_floods_leaves_room_for_others(start: Start) -> N
     assert sorted([(await call).status for call in flood]) == [200, 200, 200, 503, 503]
     await g.warm("other/f")
     assert (await patient).status == 200
-    assert not g.gateway._room._of
+    assert not g.gateway._room._shares._of
 
 
 async def test_a_health_path_at_zero_is_refused_and_wakes_nothing(start: Start) -> None:

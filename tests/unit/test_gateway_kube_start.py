@@ -62,6 +62,27 @@ async def test_a_gateway_that_may_not_list_waits_says_so_and_can_be_ended(api: S
         await platform.stop()
 
 
+async def test_a_defect_in_one_sweep_ends_no_sweeping(api: ScriptedApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_gateway, "SWEEP_S", 0.005)
+    tries: list[str] = []
+
+    def forget(namespace: str, function: str) -> None:
+        tries.append(f"{namespace}/{function}")
+        if len(tries) == 1:
+            raise RuntimeError("a defect")
+
+    async with KubeClient(api.config) as kube:
+        platform = platform_on(kube)
+        monkeypatch.setattr(platform.sink, "forget_function", forget)
+        platform._deleted = {"ns/f"}
+        platform._sweeper.start(platform._sweep_forever)
+        async with asyncio.timeout(5):
+            while platform._deleted:
+                await asyncio.sleep(0.005)
+        await platform.stop()
+    assert tries == ["ns/f", "ns/f"]
+
+
 def test_the_place_in_the_cluster_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "pod-a")
     place = ClusterSettings(pod_ip="10.0.0.1")

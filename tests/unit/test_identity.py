@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import errno
 import ssl
 from collections.abc import AsyncIterator, Callable
 
@@ -10,6 +11,7 @@ import uvloop
 from secret_store import SecretStoreForTests
 
 from stoker.wire.cluster import K_CA, K_CERTIFICATE, K_KEY, ROLES
+from stoker_runtime import identity as identity_module
 from stoker_runtime.identity import Identity, peer_component
 from stoker_runtime.kube.errors import ServerFailed
 from stoker_runtime.mtls import Credential, issue, make_root
@@ -180,6 +182,39 @@ async def test_a_secret_that_turns_bad_changes_nothing(kube: SecretStoreForTests
     server.close()
     del kube.objects["stoker-tls-node"]
     await until(lambda: "does not exist" in node.problem)
+
+
+async def test_a_disk_that_is_full_for_a_while_ends_no_renewal(
+    kube: SecretStoreForTests, of: Identities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = of("node")
+    await node.load()
+    before = node._credential
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(identity_module, "server_context", full)
+        kube.put("stoker-tls-node", issued("node"))
+        await until(lambda: "No space left" in node.problem)
+    await until(lambda: node.problem == "")
+    assert node._credential != before
+
+
+async def test_a_defect_in_one_look_ends_no_renewal(
+    kube: SecretStoreForTests, of: Identities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = of("node")
+    await node.load()
+
+    def broken() -> None:
+        raise RuntimeError("a defect")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(node, "_warn_of_expiry", broken)
+        reads = kube.reads
+        await until(lambda: kube.reads >= reads + 3)
 
 
 async def test_contexts_before_load_are_a_mistake(of: Identities) -> None:

@@ -10,6 +10,7 @@ from node_on_kubernetes import CPU, NodeWorld, ScriptedPod, card, option, replic
 from stoker.model.container import ContainerSpec
 from stoker.model.device import DeviceMode
 from stoker.model.gpu_fault import FaultCode
+from stoker.reasons import Reason
 from stoker.wire.cluster import A_REPLICA, L_ROLE, ROLE_PREFETCH
 from stoker_node.kubelet.pod_resources import Allocatable
 from stoker_node.kubernetes.device_view import DeviceView, cpu_of
@@ -44,9 +45,9 @@ def read(scripted: ScriptedPod) -> ReplicaPod | NotAReplica:
 
 
 def test_a_pod_that_its_function_owns_is_a_replica() -> None:
-    facts = read(pod().runs(restarts=2))
+    facts = read(pod().runs())
     assert isinstance(facts, ReplicaPod)
-    assert (facts.ip, facts.runs, facts.life, facts.ended, facts.gated) == ("127.0.0.1", True, 2, None, False)
+    assert (facts.ip, facts.ended, facts.gated, facts.let_in) == ("127.0.0.1", None, False, False)
 
 
 def owned_by(**owner: Any) -> tuple[OwnerReference, ...]:
@@ -97,9 +98,33 @@ def test_a_pod_of_a_function_that_is_not_known_is_none_yet() -> None:
     assert "there is no function ns/f" in facts.why
 
 
-def test_a_container_that_ended_is_in_its_next_life_already() -> None:
-    lives = [read(one) for one in (pod().runs(), pod().runs().container_ended(), pod().runs(restarts=1))]
-    assert [one.life for one in lives if isinstance(one, ReplicaPod)] == [0, 1, 1]
+@pytest.mark.parametrize(
+    ("happened", "ended"),
+    [
+        (pod().runs(), None),
+        (pod().runs().container_ended(), Reason.REPLICA_FAILED),
+        (pod().runs().container_ended(reason="OOMKilled"), Reason.MEMORY_EXCEEDED),
+        (pod().failed(), Reason.REPLICA_FAILED),
+        (pod().failed("OOMKilled"), Reason.MEMORY_EXCEEDED),
+        (pod().status(phase="Failed", reason="Evicted"), Reason.REPLICA_FAILED),
+        (pod().status(phase="Succeeded"), Reason.REPLICA_FAILED),
+    ],
+    ids=["it runs", "it ended", "out of memory", "failed", "failed for memory", "evicted", "it succeeded"],
+)
+def test_a_pod_has_ended_as_soon_as_its_container_has(happened: ScriptedPod, ended: Reason | None) -> None:
+    facts = read(happened)
+    assert isinstance(facts, ReplicaPod)
+    assert facts.ended is ended
+
+
+def test_a_container_beside_ours_that_ended_ends_nothing() -> None:
+    running, beside = pod().runs(), pod().runs().container_ended()
+    main, other = running.pod.status.container_statuses, beside.pod.status.container_statuses
+    assert main is not None
+    assert other is not None
+    facts = read(running.status(container_statuses=(*main, msgspec.structs.replace(other[0], name="proxy"))))
+    assert isinstance(facts, ReplicaPod)
+    assert facts.ended is None
 
 
 @pytest.mark.parametrize(
@@ -157,10 +182,14 @@ def test_shares_and_mode_are_what_the_plugin_shows() -> None:
 def test_a_card_is_offered_by_the_plugin_or_it_is_not_healthy() -> None:
     devices = view("GPU-a", "GPU-b")
     assert [one.fault for one in devices.devices()[:2]] == [FaultCode.NOT_OFFERED] * 2
-    devices.set_allocatable([Allocatable("nvidia.com/gpu", ("GPU-a::0", "GPU-a::1"))], {}, 0)
+    offer = [Allocatable("nvidia.com/gpu", ("GPU-a::0", "GPU-a::1"))]
+    devices.set_allocatable(offer, {}, 0)
     first, second, cpu = devices.devices()
     assert (first.healthy, second.healthy, cpu.healthy) == (True, False, True)
     assert devices.condemned("GPU-a") == ""
+    # One that was never offered may be of another resource of a plugin that is still beginning.
+    assert devices.condemned("GPU-b") == ""
+    devices.set_allocatable(offer, {}, 1000)
     assert "does not offer it" in devices.condemned("GPU-b")
 
 
@@ -181,6 +210,24 @@ def test_a_plugin_that_offers_nothing_is_given_a_moment_and_blames_nobody_after_
     assert devices.condemned("GPU-a") == ""
     devices.set_allocatable([Allocatable("g", ("GPU-a",))], {}, 1020)
     assert devices.devices()[0].healthy
+
+
+def test_a_plugin_that_is_away_with_one_of_its_resources_blames_no_card_of_it() -> None:
+    # MIG by the strategy `mixed`: one resource for each profile, and a plugin that registers them one by one.
+    devices = view("MIG-a", "MIG-b", "MIG-c")
+    small = Allocatable("nvidia.com/mig-1g.5gb", ("MIG-a",))
+    large = Allocatable("nvidia.com/mig-3g.20gb", ("MIG-b", "MIG-c"))
+    devices.set_allocatable([small, large], {}, 0)
+    assert [one.mode for one in devices.devices()[:3]] == [DeviceMode.WHOLE] * 3
+    devices.set_allocatable([small], {}, 10)
+    assert all(one.healthy for one in devices.devices())
+    devices.set_allocatable([small], {}, 1010)
+    assert [one.healthy for one in devices.devices()[:3]] == [True, False, False]
+    assert [devices.condemned(one) for one in ("MIG-a", "MIG-b", "MIG-c")] == [""] * 3
+    assert all(one.healthy for one in devices.held().values())
+    devices.set_allocatable([small, Allocatable("nvidia.com/mig-3g.20gb", ("MIG-b",))], {}, 1020)
+    assert [one.healthy for one in devices.devices()[:3]] == [True, True, False]
+    assert "does not offer it" in devices.condemned("MIG-c")
 
 
 def test_what_the_driver_says_is_worse_than_what_the_plugin_says() -> None:

@@ -219,18 +219,36 @@ async def test_a_deletion_drains_at_once_and_the_end_detaches(start: Start) -> N
 
 
 @pytest.mark.parametrize(("end", "reason"), [("Error", "ReplicaFailed"), ("OOMKilled", "MemoryExceeded")])
-async def test_a_pod_that_failed_gives_its_device_back_and_counts_as_a_failure(
+async def test_a_pod_whose_container_ended_gives_its_device_back_and_counts_as_one_failure(
     start: Start, end: str, reason: str
 ) -> None:
     world = await start()
     pod = (await world.pod(world.apply())).devices("GPU-a").runs()
     world.step()
     await world.until(lambda: pod.state is ReplicaState.WARM)
-    pod.failed(end)
-    world.sync.sync()
+    pod.container_ended(reason=end)  # the kubelet says so first, and the phase a moment later
+    world.step()
     assert world.sync.reports() == ()
     assert world.agent.reservations() == ()
-    assert f'reason="{reason}"' in world.sink.text().decode()
+    pod.failed(end)
+    world.step()
+    failures = [line for line in world.sink.text().decode().splitlines() if "failures_total{" in line]
+    assert failures == [
+        f'stoker_replica_failures_total{{function="f",namespace="ns",reason="{reason}",variant="gpu"}} 1.0'
+    ]
+
+
+async def test_a_container_that_ends_because_its_pod_was_deleted_is_no_failure(start: Start) -> None:
+    world = await start()
+    pod = (await world.pod(world.apply())).devices("GPU-a").runs()
+    world.step()
+    await world.until(lambda: pod.state is ReplicaState.WARM)
+    pod.deleted()
+    world.step()
+    pod.container_ended()
+    world.step()
+    assert world.agent.reservations() == ()
+    assert "failures_total{" not in world.sink.text().decode()
 
 
 async def test_a_new_pod_of_the_same_name_is_believed_only_once_the_kubelet_acknowledged_it(start: Start) -> None:
@@ -268,28 +286,6 @@ async def test_a_list_that_was_under_way_when_the_old_pod_went_is_not_believed(s
     assert new.report().devices == ("GPU-a",)
 
 
-async def test_a_container_that_restarts_becomes_warm_anew_and_its_calls_end(start: Start) -> None:
-    world = await start()
-    pod = (await world.pod(world.apply())).devices("GPU-a").runs()
-    world.step()
-    await world.until(lambda: pod.state is ReplicaState.WARM)
-    assert pod.server is not None
-    await pod.server.close()
-    pod.container_ended()
-    world.sync.sync()
-    assert pod.state is ReplicaState.STARTING
-    world.sync.sync()
-    assert (
-        'stoker_replica_failures_total{function="f",namespace="ns",reason="ReplicaFailed"' in world.sink.text().decode()
-    )
-    await pod.server.start()
-    pod.runs(restarts=1)
-    world.sync.sync()
-    await world.until(lambda: pod.state is ReplicaState.WARM)
-    world.sync.sync()
-    assert world.agent.replicas()[0].state is ReplicaState.WARM
-
-
 async def test_a_new_address_of_the_same_pod_is_attached_anew(start: Start) -> None:
     world = await start()
     pod = (await world.pod(world.apply())).devices("GPU-a").runs()
@@ -315,6 +311,60 @@ async def test_a_restarted_agent_takes_over_what_runs_and_grants_nothing_new_for
     world.step()
     assert world.grants.granted(waiting.uid)
     assert waiting.report().unfit == ""
+
+
+BIG = (option(30000, sharing=Sharing.SHARED),)
+
+
+async def test_what_a_predecessor_granted_is_kept_for_it_while_its_image_is_still_pulled(start: Start) -> None:
+    world = await start(mode=DeviceMode.TIME_SLICED, shares=4, quiet_us=50_000)
+    owner = world.apply()
+    waiting = (await world.pod(owner, gated=True, options=BIG)).devices("GPU-a::0").acknowledged()
+    granted = (await world.pod(owner, gated=True, options=BIG, ordinal=1)).devices("GPU-a::1").passed()
+    world.step()
+    assert [one.spec.id for one in world.agent.replicas()] == [granted.replica.id]
+    await world.until(lambda: clock_us() >= world.sync._quiet_until_us)
+    world.step()
+    assert "30000 MiB are promised to others" in waiting.report().unfit
+    assert not world.grants.granted(waiting.uid)
+    granted.runs()
+    world.step()
+    await world.until(lambda: granted.state is ReplicaState.WARM)
+
+
+async def test_who_was_granted_before_comes_before_who_was_listed_before(start: Start) -> None:
+    world = await start(mode=DeviceMode.TIME_SLICED, shares=4)
+    owner = world.apply()
+    waiting = (await world.pod(owner, gated=True, options=BIG)).devices("GPU-a::0").acknowledged()
+    granted = (await world.pod(owner, gated=True, options=BIG, ordinal=1)).devices("GPU-a::1").passed()
+    world.step()
+    assert granted.report().unfit == ""
+    assert waiting.report().unfit
+    assert [world.grants.granted(one.uid) for one in (waiting, granted)] == [False, True]
+
+
+async def test_who_waits_unfit_is_not_in_the_way_of_who_was_granted_and_is_seen_to_be_later(start: Start) -> None:
+    world = await start(mode=DeviceMode.TIME_SLICED, shares=4, quiet_us=60_000_000)
+    owner, other = world.apply(), world.apply("g", namespace="other")
+    first = (await world.pod(owner, gated=True, options=SHARED)).devices("GPU-a::0").runs()
+    foreign = (await world.pod(other, gated=True, options=BIG)).devices("GPU-a::1").acknowledged()
+    granted = (await world.pod(owner, gated=True, options=BIG, ordinal=1)).devices("GPU-a::2").acknowledged()
+    world.step()
+    assert "another namespace" in foreign.report().unfit
+    granted.passed()
+    world.step()
+    assert granted.report().unfit == ""
+    assert {part.replica_id for part in world.agent.reservations() if part.memory_mib == 30000} >= {granted.replica.id}
+    assert first.report().unfit == ""
+
+
+@pytest.mark.parametrize("gate", [{"exit_code": 1}, {"gate": "somebody-elses"}])
+async def test_a_gate_that_failed_or_is_not_ours_was_not_passed(start: Start, gate: dict[str, Any]) -> None:
+    world = await start(mode=DeviceMode.TIME_SLICED, shares=4, quiet_us=60_000_000)
+    pod = (await world.pod(world.apply(), gated=True, options=SHARED)).devices("GPU-a::0").passed(**gate)
+    world.step()
+    assert world.agent.reservations() == ()
+    assert not world.grants.granted(pod.uid)
 
 
 async def test_a_quarantined_device_marks_who_is_on_it_and_what_runs_goes_on(start: Start) -> None:

@@ -12,6 +12,7 @@ from stoker.model.device import DeviceMode
 from stoker.model.function import Sharing
 from stoker_node.devices import GpuProcess, GpuReading
 from stoker_node.kubelet.pod_resources import Allocatable, KubeletAway, PodDevices
+from stoker_node.kubernetes import kubelet_watch
 from stoker_node.kubernetes.kubelet_watch import KubeletWatch
 from stoker_node.kubernetes.later import Later
 from stoker_node.kubernetes.memory_guard import MemoryGuard
@@ -31,12 +32,16 @@ class ScriptedKubelet:
     def __init__(self) -> None:
         self.lists = 0
         self.away = False
+        self.offers_away = False
+        """Only what it gives away cannot be had."""
 
     async def list(self) -> tuple[PodDevices, ...] | KubeletAway:
         self.lists += 1
         return KubeletAway("no socket") if self.away else ()
 
     async def allocatable(self) -> tuple[Allocatable, ...] | KubeletAway:
+        if self.offers_away:
+            return KubeletAway("no offers")
         return KubeletAway("no socket") if self.away else (Allocatable("g", ("GPU-a",)),)
 
 
@@ -79,6 +84,34 @@ async def test_who_must_know_the_kubelets_first_word_waits_for_it_and_no_longer(
     silent = Followed()
     await silent.watch.asked(0.01)
     assert silent.offered == []
+
+
+async def test_that_the_kubelet_is_away_is_no_first_word_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubelet_watch, "ALLOCATABLE_S", 0.01)
+    followed = Followed()
+    followed.kubelet.away = True
+    followed.watch.start()
+    waiting = asyncio.ensure_future(followed.watch.asked(5))
+    await until(lambda: followed.kubelet.lists == 1)
+    await asyncio.sleep(0.02)
+    assert not waiting.done()
+    assert not followed.watch.has_offered
+    followed.kubelet.away = False
+    followed.watch.poke()
+    await waiting
+    assert followed.watch.has_offered
+    assert len(followed.offered) == 1
+    await followed.watch.stop()
+
+
+async def test_one_question_that_fails_is_told_although_the_other_is_answered_and_slows_nobody_down() -> None:
+    followed = Followed()
+    followed.kubelet.offers_away = followed.waited_for = True
+    followed.watch.start()
+    await until(lambda: followed.kubelet.lists >= 4)
+    assert "no offers" in followed.watch.problem
+    assert not followed.watch.has_offered
+    await followed.watch.stop()
 
 
 async def test_a_kubelet_that_is_away_is_said_and_asked_less_often() -> None:

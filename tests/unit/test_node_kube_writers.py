@@ -12,12 +12,13 @@ from node_on_kubernetes import CPU, NodeWorld, card
 from stoker.model.device import DeviceKind
 from stoker.model.replica import ReplicaState
 from stoker.wire.function_node import AgentStatus, FunctionNodeStatus, NodeCondition
+from stoker_node.kubernetes import ledger as ledger_module
 from stoker_node.kubernetes.ledger import Ledger, device_statuses, residents, status_of
 from stoker_node.kubernetes.node_lease import NodeLease
 from stoker_node.kubernetes.node_lock import NodeLock
 from stoker_runtime.kube.backoff import Backoff
-from stoker_runtime.kube.errors import NotFound, Unreachable
-from stoker_runtime.kube.objects import SmallMeta
+from stoker_runtime.kube.errors import Conflict, NotFound, Unreachable
+from stoker_runtime.kube.objects import Seen, SmallMeta
 from stoker_runtime.own_kinds import FunctionNode
 
 pytestmark = pytest.mark.unit
@@ -29,15 +30,18 @@ class FakeApi:
     def __init__(self) -> None:
         self.applied: list[tuple[str, Any, dict[str, Any]]] = []
         self.error: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
         self.tries = 0
         self.uid = "first"
 
     async def apply(self, resource: Any, name: str, body: Any, namespace: str = "", **how: Any) -> FunctionNode:
         self.tries += 1
+        await self.gate.wait()
         if self.error is not None:
             raise self.error
         self.applied.append((f"{resource.plural} {namespace}/{name}", body, how))
-        return FunctionNode(metadata=SmallMeta(name=name, uid=self.uid, generation=1))
+        return FunctionNode(metadata=SmallMeta(name=name, uid=self.uid, resource_version=f"v{self.tries}"))
 
 
 def status(**changes: Any) -> FunctionNodeStatus:
@@ -88,7 +92,7 @@ async def test_the_status_is_applied_to_its_subresource_and_again_only_when_it_i
     await writer.until(lambda: writer.ledger.writes == 1)
     what, body, how = writer.api.applied[0]
     assert what == "functionnodes /n"
-    assert how == {"manager": "stoker-node", "force": True, "subresource": "status"}
+    assert how == {"manager": "stoker-node", "force": True, "subresource": "status", "seen": None}
     assert body["status"]["counts"]["gpus"] == 1
     writer.now_us = 60_000_000
     writer.ledger.changed()
@@ -144,6 +148,79 @@ async def test_a_status_that_cannot_be_made_does_not_end_the_writer(writer: Writ
     writer.ledger._status = make
     writer.ledger.start()
     await writer.until(lambda: writer.ledger.writes == 1)
+
+
+async def test_a_writer_that_is_ended_in_the_moment_of_news_ends(writer: Writer) -> None:
+    writer.ledger._look_s = 60
+    writer.ledger.start()
+    await writer.until(lambda: writer.ledger.writes == 1)
+    await asyncio.sleep(0.15)  # it waits for news by now
+    writer.ledger.changed()
+    async with asyncio.timeout(1):
+        await writer.ledger.stop()
+
+
+async def test_a_writer_that_is_ended_in_the_moment_its_object_appears_ends(writer: Writer) -> None:
+    writer.ledger._backoff = Backoff(first_s=60, most_s=60)
+    writer.api.error = NotFound("PATCH", 404, "NotFound", "not found")
+    writer.ledger.start()
+    await writer.until(lambda: bool(writer.ledger.problem))
+    await asyncio.sleep(0)
+    writer.ledger.object_is("first")
+    async with asyncio.timeout(1):
+        await writer.ledger.stop()
+
+
+def draining() -> FunctionNodeStatus:
+    condition = NodeCondition(type="Ready", status="False", reason="Draining", message="", last_transition_time="t")
+    return status(condition=condition)
+
+
+async def test_the_last_word_is_written_without_waiting_its_turn_and_only_over_ones_own(writer: Writer) -> None:
+    writer.ledger.start()
+    await writer.until(lambda: writer.ledger.writes == 1)
+    writer.status = draining()
+    await writer.ledger.stop()
+    assert [body["status"]["conditions"][0]["reason"] for _, body, _ in writer.api.applied] == ["Ready", "Draining"]
+    # Were it late, it would otherwise stand over what the node's next agent has written.
+    assert writer.api.applied[1][2]["seen"] == Seen("first", "v1")
+
+
+@pytest.mark.parametrize("error", [Conflict("PATCH", 409, "Conflict", "changed"), Unreachable("away"), ValueError()])
+async def test_a_last_word_that_fails_ends_the_writer_all_the_same(writer: Writer, error: Exception) -> None:
+    writer.ledger.start()
+    await writer.until(lambda: writer.ledger.writes == 1)
+    writer.status = draining()
+    writer.api.error = error
+    await writer.ledger.stop()
+    assert (writer.api.tries, writer.ledger.writes) == (2, 1)
+
+
+async def test_the_end_waits_for_the_last_word_no_longer_than_a_moment(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "_LAST_S", 0.01)
+    writer.ledger.start()
+    await writer.until(lambda: writer.ledger.writes == 1)
+    writer.status = draining()
+    writer.api.gate.clear()
+    async with asyncio.timeout(1):
+        await writer.ledger.stop()
+    writer.api.gate.set()
+
+
+async def test_who_has_nothing_new_to_say_or_never_spoke_has_no_last_word(writer: Writer) -> None:
+    writer.ledger.start()
+    await writer.until(lambda: writer.ledger.writes == 1)
+    await writer.ledger.stop()
+    assert writer.api.tries == 1
+    silent = Writer()
+    silent.api.error = Unreachable("away")
+    silent.ledger.start()
+    await silent.until(lambda: silent.api.tries == 1)
+    silent.api.error = None
+    await silent.ledger.stop()
+    assert silent.api.tries == 1
 
 
 async def test_residents_are_the_pods_with_what_is_reserved_for_them() -> None:

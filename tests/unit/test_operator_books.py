@@ -14,6 +14,8 @@ from stoker_operator.kinds import Dynamic, Kept, Node, Object, Pod
 from stoker_operator.ledger import SILENT_US, UNKNOWN_US, Nodes
 from stoker_operator.pod_book import PodBook
 from stoker_operator.policy_book import PolicyBook
+from stoker_runtime.kube.lease import Lease, LeaseSpec
+from stoker_runtime.kube.objects import ObjectMeta
 
 pytestmark = pytest.mark.unit
 
@@ -155,6 +157,58 @@ def test_the_devices_of_a_node_that_is_silent_take_nothing_new_and_are_not_calle
     (told,) = nodes.devices(2 * S + SILENT_US)
     assert (told.healthy, told.fault) == (False, None)
     assert "silent" in told.reason
+
+
+def renewed(at: str) -> Lease:
+    return Lease(metadata=ObjectMeta(name="stoker-node-n"), spec=LeaseSpec(lease_duration_seconds=40, renew_time=at))
+
+
+def silent_node() -> Nodes:
+    """A node whose agent has been silent since second 2."""
+    board = AgentBoard()
+    nodes = Nodes(board)
+    nodes.set_node("n", node("n"), 0)
+    device = {"id": "GPU-1", "kind": "gpu", "product": "T4", "memoryMib": 1, "healthy": True}
+    nodes.set_status("n", {"status": {"agent": {"pod": "p", "address": "a"}, "devices": [device]}})
+    board.heard("n", frame(), 1 * S)
+    board.lost("n", 2 * S)
+    return nodes
+
+
+def test_an_agent_without_a_stream_lives_as_long_as_its_lease_is_renewed() -> None:
+    nodes = silent_node()
+
+    def usable(now_s: int) -> bool:
+        return all(device.healthy for device in nodes.devices(now_s * S))
+
+    assert not usable(12)
+    nodes.set_lease("n", renewed("12:00"), 12 * S)
+    assert not usable(12)  # for how long it has been there is not known
+    nodes.set_lease("n", renewed("12:10"), 20 * S)
+    assert usable(59)
+    nodes.set_lease("n", renewed("12:10"), 50 * S)  # the same again, after another list
+    assert not usable(60)
+    nodes.set_lease("n", renewed("12:20"), 61 * S)
+    assert usable(61)
+    nodes.set_lease("n", None, 62 * S)
+    assert not usable(62)
+
+
+def test_an_agent_that_never_spoke_to_this_operator_gets_nothing_whatever_its_lease_says() -> None:
+    nodes = silent_node()
+    nodes._agents.gone("n")
+    nodes.set_lease("n", renewed("12:00"), 12 * S)
+    nodes.set_lease("n", renewed("12:10"), 20 * S)
+    assert not nodes.devices(21 * S)[0].healthy
+
+
+def test_a_node_whose_kubelet_is_silent_is_not_lost_while_its_agent_s_lease_is_renewed() -> None:
+    nodes = silent_node()
+    nodes.set_node("n", node("n", ready=False), 10 * S)
+    nodes.set_lease("n", renewed("12:00"), 12 * S)
+    nodes.set_lease("n", renewed("12:10"), 60 * S)
+    assert not nodes.is_lost("n", 99 * S)
+    assert nodes.is_lost("n", 100 * S)
 
 
 def pod(uid: str = "p1", *, name: str = "f-0123456789-0", node: str = "n", owner: str = "u1", replica: str = "") -> Pod:

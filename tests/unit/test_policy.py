@@ -111,7 +111,7 @@ def test_a_pod_goes_to_the_first_pool_that_takes_it() -> None:
     ("spec", "path", "words"),
     [
         ({"queueing": "lifo"}, "spec.queueing", "Invalid enum value"),
-        ({"profile": "FairShare"}, "spec.profile", "Invalid enum value"),
+        ({"profile": "Cheapest"}, "spec.profile", "Invalid enum value"),
         ({"more": 1}, "spec", "unknown field more"),
         ({"namespaces": [{"name": "a"}, {"name": "a"}]}, "spec.namespaces", "must not name anything twice"),
         ({"pools": [{"name": "p", "nodeSelector": {"a b": "c"}}]}, "spec.pools[0].nodeSelector", "must be a label key"),

@@ -1,4 +1,7 @@
+from pathlib import Path
+
 import pytest
+from queueing_policies import take
 
 from stoker.errors import UnknownName
 from stoker.policies.queueing.registry import DEFAULT_QUEUEING, POLICIES, exchange, make_queueing
@@ -23,7 +26,9 @@ def test_the_default_exists() -> None:
 
 
 def test_an_unknown_name_is_refused_in_one_sentence_that_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownName, match="no queueing policy is named 'lifo'; choose one of edf, fcfs, least-slack"):
+    with pytest.raises(
+        UnknownName, match=f"no queueing policy is named 'lifo'; choose one of {', '.join(sorted(POLICIES))}"
+    ):
         make_queueing("lifo")
 
 
@@ -41,8 +46,10 @@ def test_exchange_moves_everything_late_and_on_time(old_name: str, new_name: str
     new = exchange(old, new_name)
     assert (new.name, old.queued(), new.queued()) == (new_name, 0, 4)
     new.done(running, 5)
-    popped = [new.pop(make_slot("default/f"), 100) for _ in requests]
-    assert popped[-1] is late
+    slot = make_slot("default/f")
+    popped = [new.pop(slot, 100)] if not new.guarantees.work_conserving else []
+    popped += [take(new, slot, 100) for _ in requests[len(popped) :]]
+    assert popped[0 if not new.guarantees.work_conserving else -1] is late
     assert {request.id for request in popped if request} == {request.id for request in requests}
 
 
@@ -52,3 +59,12 @@ def test_a_failed_exchange_leaves_the_old_policy_as_it_is() -> None:
     with pytest.raises(UnknownName):
         exchange(old, "lifo")
     assert old.queued() == 1
+
+
+def test_the_reference_page_says_of_every_policy_what_it_declares() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "gpupolicy.md").read_text()
+    for name, make in POLICIES.items():
+        guarantees = make().guarantees
+        flags = (guarantees.starvation_free, guarantees.work_conserving, guarantees.weight_respecting)
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        assert row.endswith(f"| {' | '.join('yes' if flag else 'no' for flag in flags)} |")

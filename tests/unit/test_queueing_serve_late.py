@@ -122,6 +122,7 @@ class Recording:
     def __init__(self) -> None:
         self.held: list[QueuedRequest] = []
         self.ended: list[str] = []
+        self.gone_late: list[str] = []
         self.weights = Weights()
 
     def push(self, request: QueuedRequest) -> None:
@@ -138,8 +139,15 @@ class Recording:
         self.held = [request for request in self.held if request.id != request_id]
         return found[0] if found else None
 
+    def missed(self, request: QueuedRequest) -> None:
+        assert request not in self.held
+        self.gone_late.append(request.id)
+
     def drop_expired(self, now_us: int) -> list[QueuedRequest]:
         return []
+
+    def next_ready_us(self, now_us: int) -> int | None:
+        return now_us + 7
 
     def next_expiry_us(self) -> int | None:
         return None
@@ -173,6 +181,8 @@ def test_it_wraps_a_policy_that_it_knows_by_the_interface_only() -> None:
         policy.done(request, 5)
     # The wrapped policy saw the late one leave by cancel: it has nothing to settle for it.
     assert inner.ended == ["punctual"]
+    assert inner.gone_late == [missed.id]
+    assert policy.next_ready_us(1) == 8
     assert inner.weights == Weights({"default/f": 2})
     assert policy.name == "recording"
     assert not policy.guarantees.starvation_free

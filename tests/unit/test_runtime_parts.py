@@ -7,6 +7,7 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from stoker_runtime import plan_rounds
 from stoker_runtime.background import Background
@@ -47,6 +48,22 @@ async def test_a_background_task_runs_once_at_a_time_and_has_ended_when_it_was_s
     task.start(run)
     await until(lambda: begun == 2)
     await task.stop()
+
+
+@pytest.mark.parametrize("defect", [RuntimeError("a defect"), None], ids=["it breaks", "it is ended"])
+async def test_a_task_that_breaks_is_told_and_one_that_is_ended_is_not(defect: Exception | None) -> None:
+    async def run() -> None:
+        if defect is not None:
+            raise defect
+        await asyncio.Event().wait()
+
+    task = Background("test")
+    with capture_logs() as told:
+        task.start(run)
+        await asyncio.sleep(0.01)
+        await task.stop()
+        await asyncio.sleep(0)
+    assert [(one["event"], one["task"]) for one in told] == ([("background_task_broke", "test")] if defect else [])
 
 
 async def test_rounds_go_on_after_one_that_broke_and_say_that_it_did(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ def test_what_is_written_is_read_again() -> None:
     state = node(
         "gpus=3", "shares=4", "strategy=mps", "prefer=order", "order=1,0", "0.processes=12:300,9:-", "1.health=lost",
         "2.name=NVIDIA L4", "2.memory=23034Mi", "2.reserved-mib=450", "*.unsupported=nvmlX", "1.plugin=healthy",
+        "mig-strategy=mixed", "1.mig=1g.5gb:4864,2g.10gb+me:9856:12", "0.mig-mode=1",
     )  # fmt: skip
     state = with_event(with_event(state, state.gpus[0].uuid, 79), state.gpus[1].uuid, 31)
     assert parse(render(state)) == state
@@ -44,7 +45,9 @@ def test_uuids_are_the_same_after_a_restart_and_differ_between_nodes() -> None:
         ["2.ecc=1"], ["-1.ecc=1"], ["x.ecc=1"], ["0.uuid=GPU-x"], ["0.ecc=-1"], ["0.ecc=1e3"], ["0.health=sick"],
         ["0.plugin=sick"], ["prefer=best"], ["strategy=mig"], ["allocate=maybe"], ["memory=40"], ["memory=0Gi"],
         ["memory=-1Gi"], ["0.memory=40GB"], ["0.processes=1"], ["0.processes=a:1"], ["0.processes=1:a"], ["0.name="],
-        ["0.name=a\nb"], ["0.reserved-mib=40961"], ["order=a"], ["0.name=" + "x" * 96], ["0.used-mib=9999999999999"],
+        ["mig-strategy=none"], ["0.mig=1g.5gb"], ["0.mig=1g.5gb:x"], ["0.mig=a:1:2:3"], ["0.mig=:1"], ["0.mig=a b:1"],
+        ["0.mig=" + ",".join(["1g.5gb:1"] * 8)], ["0.name=a\nb"], ["0.reserved-mib=40961"],
+        ["order=a"], ["0.name=" + "x" * 96], ["0.used-mib=9999999999999"],
     ],
 )  # fmt: skip
 def test_a_change_that_cannot_be_changes_nothing(words: list[str], tmp_path: Path) -> None:
@@ -122,6 +125,22 @@ def test_shares_are_ids_of_their_own() -> None:
     assert device_ids(node("gpus=1")) == [one]
     assert device_ids(node("gpus=1", "shares=3")) == [f"{one}::0", f"{one}::1", f"{one}::2"]
     assert device_ids(node("gpus=0", "shares=3")) == []
+
+
+def test_mig_instances_are_devices_of_the_resource_that_the_strategy_says() -> None:
+    cut = ["0.mig=1g.5gb:4864,1g.5gb:4864,2g.10gb+me:9856"]
+    state = node(*cut)
+    small, other, large = (one.uuid for one in state.gpus[0].mig)
+    whole = gpu_uuid("node-a", 1)
+    assert device_ids(state) == device_ids(state, "nvidia.com/gpu") == [small, other, large, whole]
+    assert len({small, other, large, whole}) == 4
+    mixed = node(*cut, "mig-strategy=mixed", "shares=2")
+    assert device_ids(mixed, "nvidia.com/mig-1g.5gb") == [f"{one}::{n}" for one in (small, other) for n in (0, 1)]
+    assert device_ids(mixed, "nvidia.com/mig-2g.10gb.me") == [f"{large}::0", f"{large}::1"]
+    assert device_ids(mixed, "nvidia.com/gpu") == [f"{whole}::0", f"{whole}::1"]
+    assert device_ids(node(*cut, "0.mig=")) == [whole]
+    assert device_ids(node(*cut, "0.mig-mode=0")) == [gpu_uuid("node-a", 0), whole]
+    assert preferred(node(*cut, "prefer=smallest"), [whole, large, other], [], 2) == [other, large]
 
 
 def picked(state: NodeState, count: int, *taken: str, must: tuple[str, ...] = ()) -> list[str]:

@@ -43,6 +43,8 @@ def make_request(
     predicted_exec_us: int = 10 * MS,
     variant: Variant = Variant.GPU,
     cold: bool = False,
+    percentile: float = 99.0,
+    start_us: int = 0,
 ) -> QueuedRequest:
     """A queued request; objective 250 ms and timeout 60 s after its arrival, and an id of its own."""
     return QueuedRequest(
@@ -54,12 +56,14 @@ def make_request(
         timeout_us=arrival_us + 60 * S if timeout_us is None else timeout_us,
         predicted_exec_us=predicted_exec_us,
         cold=cold,
+        percentile=percentile,
+        start_us=start_us,
     )
 
 
-def make_slot(*eligible: str, device_id: str = "sim-0") -> SlotView:
-    """A free slot that the named flows may use."""
-    return SlotView(device_id, frozenset(eligible))
+def make_slot(*eligible: str, device_id: str = "sim-0", warm: Collection[str] | None = None) -> SlotView:
+    """A free slot that the named flows may use; all of them are resident there unless `warm` names those that are."""
+    return SlotView(device_id, frozenset(eligible), None if warm is None else frozenset(warm))
 
 
 def make_function(

@@ -33,6 +33,7 @@ def requests(draw: st.DrawFn, arrival_us: int | None = None) -> QueuedRequest:
         objective_us=arrived + draw(st.integers(-3, 20)),
         timeout_us=arrived + draw(st.integers(1, 30)),
         predicted_exec_us=draw(st.integers(1, 6)),
+        start_us=draw(st.sampled_from((0, 0, 3))),
     )
 
 

@@ -20,6 +20,8 @@ from stoker.wire.conversion import convert
 
 API_VERSION = "stoker.dev/v1alpha1"
 KIND = "FunctionNode"
+AGENT_LEASE = "stoker-node-"
+"""Before the name of the node: the Lease by which its agent tells those who have no stream from it that it lives."""
 
 QUANTUM_MIB = 256
 """Step of the amounts of memory that are measured, not promised."""

@@ -22,7 +22,7 @@ def warnings(spec: wire.GpuFunctionSpec) -> tuple[str, ...]:
             f"FixedTTL with ttl {keep_alive.ttl} does."
         )
     if spec.fair_share != 1:
-        said.append("spec.fairShare weighs turns on devices only: the queueing policies here know no weights yet.")
+        said.append("spec.fairShare acts on turns on devices, and on requests where the queueing policy keeps shares.")
     if spec.priority is not Priority.STANDARD:
         said.append("spec.priority does not act yet: all requests are treated as Standard.")
     return tuple(said)

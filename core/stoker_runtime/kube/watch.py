@@ -133,12 +133,6 @@ class Cache(Generic[T]):
         """
         return self._store.on_change(listener)
 
-    def caught_up_with(self, resource_version: str) -> bool:
-        """Has this cache seen all up to a version, for example that of one's own last write?"""
-        # Versions of one kind are comparable as numbers: every API server since 1.35 promises it, and before that
-        # they were etcd's revisions.
-        return bool(self._version) and int(self._version) >= int(resource_version)
-
     def unready(self, most_lag_s: float = 60.0) -> str | None:
         """Why the view cannot be relied on, in one sentence; None when it can."""
         kind = self.resource.plural

@@ -250,7 +250,11 @@ class ClusterGateway:
         """Drop the series of deleted functions once their last request is gone."""
         while True:
             await asyncio.sleep(SWEEP_S)
-            for key in self._deleted - set(self.gateway.live):
-                namespace, _, name = key.partition("/")
-                self.sink.forget_function(namespace, name)
-                self._deleted.discard(key)
+            try:
+                for key in self._deleted - set(self.gateway.live):
+                    namespace, _, name = key.partition("/")
+                    self.sink.forget_function(namespace, name)
+                    self._deleted.discard(key)
+            except Exception:
+                # A mistake of ours must not end the sweeping: series of deleted functions would pile up unseen.
+                log.exception("sweep_failed")

@@ -1,13 +1,14 @@
 """The devices of the node as three sources see them: the driver (GPUs and their health), the device plugin (which it
 gives away, and in how many shares), the Node object (cores and host memory).
 
-Pure state; who feeds it reads `devices()` afterwards. When the plugin offers nothing at all it is taken to restart:
-what it said before counts for a while. A single card that it leaves out is one that it found unhealthy.
+Pure state; who feeds it reads `devices()` afterwards. When the plugin offers nothing at all of a resource it is taken
+to restart: what it said before counts for a while. A single card that it leaves out is one that it found unhealthy.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
+from msgspec import Struct
 
 from stoker.model.device import Device, DeviceKind, DeviceMode
 from stoker.model.device_ids import sharing_of
@@ -22,6 +23,14 @@ SHARING_LABEL = "nvidia.com/gpu.sharing-strategy"
 _MPS = "mps"
 
 
+class _Offer(Struct, frozen=True):
+    """How the device plugin gives a card away."""
+
+    resource: str = ""
+    mode: DeviceMode = DeviceMode.WHOLE
+    shares: int = 1
+
+
 class DeviceView:
     """See the module. Cards are those that the driver listed at start-up; their number never changes."""
 
@@ -29,12 +38,15 @@ class DeviceView:
         self._gpus = tuple(gpus)
         self._cpu = cpu
         self._plugin_grace_us = plugin_grace_us
-        self._offered: dict[str, tuple[DeviceMode, int]] = {}
-        """Mode and shares of each card when it was last offered."""
+        self._offered: dict[str, _Offer] = {}
+        """Each card as it was last offered."""
         self._absent: frozenset[str] = frozenset(gpu.id for gpu in gpus)
         """Cards that the plugin does not offer."""
-        self._plugin_away = True
-        self._silent_since_us: int | None = None
+        self._away: frozenset[str] = self._absent
+        """Those of them that nothing is wrong with: the plugin is away."""
+        self._silent_since_us: dict[str, int] = {}
+        """Of resources that were offered, and of which there is nothing now."""
+        self._first_us: int | None = None
 
     def set_gpus(self, gpus: Sequence[Device]) -> None:
         """What the driver says now (DeviceWatch)."""
@@ -48,21 +60,37 @@ class DeviceView:
         """What the kubelet gives away now."""
         mps = labels.get(SHARING_LABEL) == _MPS
         cards = {gpu.id for gpu in self._gpus}
-        offered: dict[str, tuple[DeviceMode, int]] = {}
+        offered: dict[str, _Offer] = {}
         for resource in answer:
             sharing = sharing_of(resource.device_ids, mps=mps)
             for card, shares in sharing.shares.items():
                 if card in cards:
-                    offered[card] = (sharing.mode, shares)
-        if offered or not self._offered:
-            self._silent_since_us = None
-        elif self._silent_since_us is None:
-            self._silent_since_us = now_us
-        silent_us = 0 if self._silent_since_us is None else now_us - self._silent_since_us
-        if offered or not self._offered or silent_us >= self._plugin_grace_us:
-            self._offered.update(offered)
-            self._absent = frozenset(cards - offered.keys())
-            self._plugin_away = not offered
+                    offered[card] = _Offer(resource.resource, sharing.mode, shares)
+        self._offered.update(offered)
+        spoke = {offer.resource for offer in offered.values()}
+        self._note_silence(spoke, now_us)
+        absent, away = set(), set()
+        for card in cards - offered.keys():
+            before = self._offered.get(card)
+            if before is None:
+                absent.add(card)
+                if not spoke or self._is_recent(self._first_us, now_us):
+                    away.add(card)
+            elif before.resource in spoke:
+                absent.add(card)
+            elif not self._is_recent(self._silent_since_us[before.resource], now_us):
+                absent.add(card)
+                away.add(card)
+        self._absent, self._away = frozenset(absent), frozenset(away)
+
+    def _note_silence(self, spoke: Collection[str], now_us: int) -> None:
+        if self._first_us is None:
+            self._first_us = now_us
+        silent = {offer.resource for offer in self._offered.values()} - set(spoke)
+        self._silent_since_us = {resource: self._silent_since_us.get(resource, now_us) for resource in silent}
+
+    def _is_recent(self, since_us: int | None, now_us: int) -> bool:
+        return since_us is not None and now_us - since_us < self._plugin_grace_us
 
     def devices(self) -> tuple[Device, ...]:
         """All devices, the CPU last."""
@@ -82,17 +110,17 @@ class DeviceView:
         who has a card already.
         """
         device = next((one for one in self.devices() if one.id == device_id), None)
-        if device is None or device.healthy or (device.fault is FaultCode.NOT_OFFERED and self._plugin_away):
+        if device is None or device.healthy or (device.fault is FaultCode.NOT_OFFERED and device.id in self._away):
             return ""
         return f"{device.label} is unhealthy: {device.reason}"
 
     def _gpu(self, gpu: Device) -> Device:
-        mode, shares = self._offered.get(gpu.id, (DeviceMode.WHOLE, 1))
-        gpu = msgspec.structs.replace(gpu, mode=mode, shares=shares)
+        offer = self._offered.get(gpu.id, _Offer())
+        gpu = msgspec.structs.replace(gpu, mode=offer.mode, shares=offer.shares)
         if gpu.healthy and gpu.id in self._absent:
             reason = "the device plugin does not offer it to pods"
-            if self._plugin_away:
-                reason = "the device plugin of this node offers no GPU: it is away or not installed"
+            if gpu.id in self._away:
+                reason = "the device plugin of this node offers nothing of its kind: it is away or not installed"
             return msgspec.structs.replace(gpu, healthy=False, reason=reason, fault=FaultCode.NOT_OFFERED)
         return gpu
 

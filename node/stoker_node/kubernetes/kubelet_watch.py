@@ -23,6 +23,8 @@ PATIENT_S = 0.25
 SLOW_S = 2.0
 ALLOCATABLE_S = 1.0
 AWAY_S = 1.0
+_LIST, _ALLOCATABLE = "List", "GetAllocatableResources"
+_NOT_ASKED = "The kubelet was not asked yet."
 
 
 class Kubelet(Protocol):
@@ -53,10 +55,20 @@ class KubeletWatch:
         self._fast_s = fast_s
         self._slow_s = slow_s
         self._poked = asyncio.Event()
-        self._asked = asyncio.Event()
+        self._offered = asyncio.Event()
         self._task = Background("kubelet-watch")
-        self.problem = "The kubelet was not asked yet."
-        """Why there is no fresh answer, in one sentence; empty when there is one."""
+        self._problems = {_LIST: _NOT_ASKED, _ALLOCATABLE: _NOT_ASKED}
+        """Of each question: one that fails must not hide behind one that is answered."""
+
+    @property
+    def problem(self) -> str:
+        """Why there is no fresh answer, in one sentence; empty when there is one to every question."""
+        return next((problem for problem in self._problems.values() if problem), "")
+
+    @property
+    def has_offered(self) -> bool:
+        """Whether the kubelet has ever said what it gives away: until then no GPU seems to be offered."""
+        return self._offered.is_set()
 
     def poke(self) -> None:
         """A pod appeared: ask now."""
@@ -66,10 +78,10 @@ class KubeletWatch:
         self._task.start(self._run)
 
     async def asked(self, within_s: float) -> None:
-        """Wait for the first answers, or until it is clear that there are none yet."""
+        """Wait until it has said what it gives away, at most so long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                await self._asked.wait()
+                await self._offered.wait()
 
     async def stop(self) -> None:
         await self._task.stop()
@@ -84,10 +96,9 @@ class KubeletWatch:
                 eager_since_s = None
             if loop.time() - asked_s >= ALLOCATABLE_S:
                 asked_s = loop.time()
-                self._take(await self._kubelet.allocatable(), self._on_allocatable)
-            self._take(await self._kubelet.list(), self._on_list)
-            self._asked.set()
-            if self.problem:
+                if self._take(_ALLOCATABLE, await self._kubelet.allocatable(), self._on_allocatable):
+                    self._offered.set()
+            if not self._take(_LIST, await self._kubelet.list(), self._on_list):
                 pause_s = AWAY_S
             elif self._waited_for():
                 eager_since_s = eager_since_s if eager_since_s is not None else loop.time()
@@ -108,16 +119,21 @@ class KubeletWatch:
             return
 
     def _take(
-        self, answer: Sequence[PodDevices] | Sequence[Allocatable] | KubeletAway, on_answer: Callable[..., None]
-    ) -> None:
+        self,
+        question: str,
+        answer: Sequence[PodDevices] | Sequence[Allocatable] | KubeletAway,
+        on_answer: Callable[..., None],
+    ) -> bool:
+        """Whether there was an answer."""
         if isinstance(answer, KubeletAway):
-            if not self.problem:
-                log.warning("kubelet_away", reason=answer.reason)
-            self.problem = f"The kubelet cannot be asked: {answer.reason}."
-            return
+            if not self._problems[question] or self._problems[question] == _NOT_ASKED:
+                log.warning("kubelet_away", question=question, reason=answer.reason)
+            self._problems[question] = f"The kubelet cannot be asked: {answer.reason}."
+            return False
         try:
             on_answer(answer)
         except Exception:
             # A mistake of ours must not end the watch: the next answer is looked at afresh.
             log.exception("kubelet_answer_failed")
-        self.problem = ""
+        self._problems[question] = ""
+        return True

@@ -31,6 +31,7 @@ from stoker_node.kubernetes.tracked import Tracked
 from stoker_runtime.background import Background
 from stoker_runtime.kube.backoff import Backoff
 from stoker_runtime.kube.errors import KubeError, NotFound
+from stoker_runtime.kube.objects import Seen
 from stoker_runtime.own_kinds import FUNCTION_NODES
 
 log = structlog.get_logger(__name__)
@@ -40,6 +41,8 @@ _LOOK_S = 1.0
 """What was not worth a write a moment ago may be by now."""
 _PENDING_S = 0.25
 """The same while something waits to be written."""
+_LAST_S = 2.0
+"""An agent that ends waits no longer for its last word: the node's next agent waits for its end."""
 _PAUSE_S = 0.1
 """Requests change what the status is made of all the time: it is not made more often than this."""
 
@@ -109,6 +112,7 @@ class Applier(Protocol):
         manager: str,
         force: bool = False,
         subresource: Any = "",
+        seen: Any = None,
     ) -> Any: ...
 
 
@@ -119,13 +123,14 @@ class Ledger:
         self,
         kube: Applier,
         node: str,
-        status: Callable[[], FunctionNodeStatus],
+        status: Callable[[], FunctionNodeStatus | None],
         *,
         clock_us: Callable[[], int],
         backoff: Backoff | None = None,
         look_s: float = _LOOK_S,
         rng: Random | None = None,
     ) -> None:
+        """`status`: None while there is nothing yet that could be said; then nothing is written."""
         self._kube = kube
         self._node = node
         self._status = status
@@ -139,7 +144,8 @@ class Ledger:
         self._task = Background("function-node")
         self._written: FunctionNodeStatus | None = None
         self._written_us: int | None = None
-        self._written_uid = ""
+        self._seen: Seen | None = None
+        """The object as our own last write left it."""
         self._failures = 0
         self._pending = False
         """The status is not what was written."""
@@ -151,7 +157,20 @@ class Ledger:
         self._task.start(self._run)
 
     async def stop(self) -> None:
+        """End, after one last write of what is true now if that is different: it waits for no turn and at most
+        _LAST_S. Where the object has changed since our own last write, the node's next agent has it, and it stays.
+        """
         await self._task.stop()
+        try:
+            status = self._status()
+            if status is None or self._seen is None or status == self._written:
+                return
+            async with asyncio.timeout(_LAST_S):
+                await self._write(status, self._seen)
+        except (KubeError, TimeoutError) as err:
+            log.warning("ledger_last_word_not_written", node=self._node, error=str(err) or f"not within {_LAST_S:g} s")
+        except Exception:
+            log.exception("ledger_failed")
 
     def changed(self) -> None:
         """Something that the status tells may be different."""
@@ -159,8 +178,8 @@ class Ledger:
 
     def object_is(self, uid: str) -> None:
         """The object that exists now. Another one than was written to has no status yet."""
-        if uid != self._written_uid:
-            self._written = self._written_us = None
+        if self._seen is None or uid != self._seen.uid:
+            self._written = self._written_us = self._seen = None
             self._news.set()
             self._appeared.set()
 
@@ -172,27 +191,21 @@ class Ledger:
                 self._appeared.clear()
                 pause_s = self._backoff.pause_s(self._failures, self._rng)
                 self._failures += 1
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._appeared.wait(), pause_s)
+                await _wait(self._appeared, pause_s)
                 continue
             self._failures = 0
             look_s = min(self._look_s, _PENDING_S) if self._pending else self._look_s
             await asyncio.sleep(min(look_s, _PAUSE_S))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), max(0.0, look_s - _PAUSE_S))
+            await _wait(self._news, look_s - _PAUSE_S)
 
     async def _write_if_due(self) -> bool:
         """False when a write was due and failed."""
         try:
             status = self._status()
-            now_us = self._clock_us()
             self._pending = status != self._written
-            if not needs_write(self._written, status, self._written_us, now_us):
+            if status is None or not needs_write(self._written, status, self._written_us, self._clock_us()):
                 return True
-            body = encode_status(self._node, status)
-            answer = await self._kube.apply(
-                FUNCTION_NODES, self._node, body, manager=MANAGER, force=True, subresource="status"
-            )
+            await self._write(status, None)
         except NotFound:
             self._say(
                 "ledger_object_missing", f"The FunctionNode {self._node} does not exist (yet): the operator makes it."
@@ -205,13 +218,27 @@ class Ledger:
             # A mistake of ours must not end the writer: the next status is looked at afresh.
             log.exception("ledger_failed")
             return False
-        self._written, self._written_us, self._written_uid = status, now_us, answer.metadata.uid
+        return True
+
+    async def _write(self, status: FunctionNodeStatus, seen: Seen | None) -> None:
+        now_us = self._clock_us()
+        body = encode_status(self._node, status)
+        answer = await self._kube.apply(
+            FUNCTION_NODES, self._node, body, manager=MANAGER, force=True, subresource="status", seen=seen
+        )
+        self._written, self._written_us, self._seen = status, now_us, Seen.of(answer, unchanged=True)
         self._pending = False
         self.writes += 1
         self.problem = ""
-        return True
 
     def _say(self, event: str, problem: str) -> None:
         if problem != self.problem:
             log.warning(event, problem=problem)
         self.problem = problem
+
+
+async def _wait(event: asyncio.Event, within_s: float) -> None:
+    # Not asyncio.wait_for: until Python 3.12 it swallows a cancellation that comes together with the event.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, within_s)):
+            await event.wait()

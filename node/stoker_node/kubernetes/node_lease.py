@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
+from stoker.wire.function_node import AGENT_LEASE
 from stoker_node.kubernetes.ledger import MANAGER, Applier
 from stoker_runtime.background import Background
 from stoker_runtime.kube.clock import micro_time
@@ -18,10 +19,6 @@ log = structlog.get_logger(__name__)
 
 RENEW_S = 10.0
 DURATION_S = 40
-
-
-def lease_name(node: str) -> str:
-    return f"stoker-node-{node}"
 
 
 class NodeLease:
@@ -39,7 +36,7 @@ class NodeLease:
     ) -> None:
         self._kube = kube
         self._namespace = namespace
-        self._name = lease_name(node)
+        self._name = f"{AGENT_LEASE}{node}"
         self._holder = holder
         self._renew_s = renew_s
         self._now = now

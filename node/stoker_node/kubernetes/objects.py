@@ -50,7 +50,6 @@ class ContainerState(Struct, frozen=True, rename="camel"):
 
 class ContainerStatus(Struct, frozen=True, rename="camel"):
     name: str
-    restart_count: int = 0
     state: ContainerState = ContainerState()
 
 
@@ -60,6 +59,7 @@ class PodStatus(Struct, frozen=True, rename="camel"):
     pod_ip: str = field(default="", name="podIP")
     start_time: str | None = None
     container_statuses: tuple[ContainerStatus, ...] | None = None
+    init_container_statuses: tuple[ContainerStatus, ...] | None = None
 
 
 class Pod(Struct, frozen=True, rename="camel"):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import structlog
 
 from stoker.model.function import Probe
-from stoker.model.replica import ReplicaSpec, ReplicaState
+from stoker.model.replica import ReplicaSpec
 from stoker.reasons import Reason
 from stoker.wire.cluster import MAIN_CONTAINER, ReplicaReport
 from stoker_node.agent import Agent
@@ -143,7 +143,8 @@ class PodSync:
             pod = found.get(uid)
             if pod is None or pod.ended is not None:
                 self._drop(tracked, pod, now_us)
-        for uid, pod in found.items():
+        # Those that a former agent let in come first: what they were granted is nobody else's.
+        for uid, pod in sorted(found.items(), key=lambda item: not item[1].let_in):
             if pod.ended is None:
                 self._see(uid, pod, now_us)
         if not self._stopping:
@@ -227,7 +228,7 @@ class PodSync:
         elif not tracked.leaving:
             self._place(tracked, now_us)
         if tracked.reserved and not tracked.leaving:
-            self._follow_life(tracked)
+            self._follow_address(tracked)
 
     # From devices to a reservation.
 
@@ -246,7 +247,7 @@ class PodSync:
         if tracked.unfit != verdict.unfit:
             log.info("pod_got_devices", replica=pod.replica.id, devices=verdict.devices, unfit=verdict.unfit)
         tracked.unfit = verdict.unfit
-        if not verdict.unfit and pod.gated and not pod.runs and now_us < self._quiet_until_us:
+        if not verdict.unfit and pod.gated and not pod.let_in and now_us < self._quiet_until_us:
             return
         self._hold(tracked, verdict)
         if not verdict.unfit:
@@ -293,8 +294,10 @@ class PodSync:
             return judge_cpu(replica, CPU_DEVICE_ID)
         others: dict[str, list[Tenant]] = {}
         for other in self._tracked.values():
-            # What came later and was given nothing does not stand in the way of what came before it.
-            counts = other is not tracked and (other.reserved or other.order < tracked.order)
+            # What came later and was given nothing does not stand in the way of what came before it, nor does what
+            # was given nothing at all stand in the way of what a former agent let in.
+            came_before = other.order < tracked.order and not tracked.pod.let_in
+            counts = other is not tracked and (other.reserved or came_before)
             if counts and (passing or not self._passes(other)):
                 for part in other.parts:
                     others.setdefault(part.device_id, []).append(Tenant(other.pod.namespace, part))
@@ -316,15 +319,11 @@ class PodSync:
         condemned = (self._view.condemned(card) for card in tracked.cards or ())
         tracked.unfit = next((text for text in condemned if text), "") or tracked.accused
 
-    def _follow_life(self, tracked: Tracked) -> None:
-        """Attach it where it listens; anew when its container has ended since, or its address changed."""
+    def _follow_address(self, tracked: Tracked) -> None:
+        """Attach it where it listens; anew when its address changed: its sandbox was made again."""
         pod = tracked.pod
-        ended = tracked.life is not None and pod.life > tracked.life
-        moved = tracked.ip not in ("", pod.ip)
-        if ended or moved:
+        if tracked.ip not in ("", pod.ip):
             self._begin_again(tracked)
-        if pod.runs and tracked.life is None:
-            tracked.life = pod.life
         if not tracked.ip and pod.ip:
             tracked.ip = pod.ip
             readiness = Probe(path=pod.replica.readiness_path)
@@ -332,13 +331,8 @@ class PodSync:
             self._agent.attach(pod.replica.id, pod.ip, pod.replica.port, readiness, measured=measured)
 
     def _begin_again(self, tracked: Tracked) -> None:
-        """Its container ended and the kubelet starts it again (or will): it has to become ready once more."""
         pod = tracked.pod
-        status = self._agent.replica(pod.replica.id)
-        tracked.life = pod.life
-        if status is not None and status.state is ReplicaState.STARTING and tracked.ip == pod.ip:
-            return  # it is being probed anyway, and where it listens has not changed
-        log.info("replica_begins_again", replica=pod.replica.id, life=pod.life, ip=pod.ip)
+        log.info("replica_begins_again", replica=pod.replica.id, ip=pod.ip)
         self._agent.detach(pod.replica.id, Reason.REPLICA_FAILED)
         tracked.ip = ""
         verdict = Verdict(tracked.cards or (), tracked.parts)

@@ -4,7 +4,7 @@ Pure. A pod proves nothing by its labels: it is a replica only if the function t
 that the API server knows, and its own name is the one that its replica id makes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -13,7 +13,7 @@ from stoker.errors import InvalidObject
 from stoker.names import parse_replica_id, pod_name
 from stoker.reasons import Reason
 from stoker.wire.cluster import A_REPLICA, API_VERSION, GROUP, MAIN_CONTAINER, WAIT_CONTAINER, PodReplica
-from stoker_node.kubernetes.objects import ContainerStatus, Pod
+from stoker_node.kubernetes.objects import ContainerState, ContainerStatus, Pod
 
 _ENDED = ("Succeeded", "Failed")
 _MEMORY_SIGNS = ("OOMKilled",)
@@ -30,15 +30,15 @@ class ReplicaPod(Struct, frozen=True, kw_only=True):
     leaving: bool = False
     """Its deletion was asked for."""
     ended: Reason | None = None
-    """Why it failed, where it ended by itself. REPLICA_FAILED also for one that succeeded: replicas do not end."""
+    """Why it failed, where it ended by itself: as soon as its main container has, since no kubelet starts that again
+    (restartPolicy Never). REPLICA_FAILED also for one that succeeded: replicas do not end.
+    """
     acknowledged: bool = False
     """The kubelet has written a status for this very pod."""
     gated: bool = False
     """An init container holds its process back until the grant."""
-    runs: bool = False
-    """Its main container runs, as far as the API server knows."""
-    life: int = 0
-    """Number of the life of its main container: one more when it ends and starts again."""
+    let_in: bool = False
+    """It was held back and is not any more: some agent, perhaps a former one, granted it its devices."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -98,9 +98,9 @@ def _disowned(pod: Pod, replica: PodReplica, function_uids: Mapping[str, str]) -
 
 def _facts(pod: Pod, replica: PodReplica) -> ReplicaPod:
     meta, status = pod.metadata, pod.status
-    main = next((one for one in status.container_statuses or () if one.name == MAIN_CONTAINER), None)
-    runs = main is not None and main.state.running is not None
-    restarts = 0 if main is None else main.restart_count
+    states = {one.name: one.state for one in status.container_statuses or ()}
+    main = states.get(MAIN_CONTAINER, ContainerState())
+    gated = any(one.name == WAIT_CONTAINER for one in pod.spec.init_containers or ())
     return ReplicaPod(
         uid=meta.uid,
         namespace=meta.namespace,
@@ -108,19 +108,26 @@ def _facts(pod: Pod, replica: PodReplica) -> ReplicaPod:
         replica=replica,
         ip=status.pod_ip,
         leaving=meta.deletion_timestamp is not None,
-        ended=_why_ended(status.phase, status.container_statuses or ()),
+        ended=_why_ended(status.phase, main, states.values()),
         acknowledged=status.start_time is not None,
-        gated=any(one.name == WAIT_CONTAINER for one in pod.spec.init_containers or ()),
-        runs=runs,
-        # A container that does not run now is in its next life already: its calls are lost either way.
-        life=restarts if runs else restarts + 1,
+        gated=gated,
+        let_in=gated and (main.running is not None or _passed(status.init_container_statuses or ())),
     )
 
 
-def _why_ended(phase: str, containers: tuple[ContainerStatus, ...]) -> Reason | None:
-    if phase not in _ENDED:
+def _passed(init_containers: tuple[ContainerStatus, ...]) -> bool:
+    """Whether the waiting init container ended well: what it waited for was granted, even if nothing runs yet."""
+    ends = (one.state.terminated for one in init_containers if one.name == WAIT_CONTAINER)
+    return any(end is not None and end.exit_code == 0 for end in ends)
+
+
+def _why_ended(phase: str, main: ContainerState, states: Iterable[ContainerState]) -> Reason | None:
+    if main.terminated is not None:
+        ends = [main.terminated]
+    elif phase in _ENDED:
+        ends = [state.terminated for state in states if state.terminated is not None]
+    else:
         return None
-    ends = [one.state.terminated for one in containers if one.state.terminated is not None]
     if any(end.reason in _MEMORY_SIGNS for end in ends):
         return Reason.MEMORY_EXCEEDED
     return Reason.REPLICA_FAILED

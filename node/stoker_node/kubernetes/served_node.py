@@ -97,6 +97,7 @@ class ServedNode:
         self._who, self._settings, self._view, self._clock_us = who, settings, view, clock_us
         self._gpus = gpus
         self._on_unknown_gpus = on_unknown_gpus
+        self._sink = sink
         self._draining = False
         self._condition = NodeCondition(
             type="Ready", status="Unknown", reason="Starting", message="", last_transition_time=micro_time()
@@ -178,7 +179,6 @@ class ServedNode:
         await self.control.start(host, settings.control_port, control_ssl)
         self._begin("kubelet", self.kubelet.stop)
         self.kubelet.start()
-        # Until the kubelet has answered no GPU seems to be offered. Told as a fact, that would move what runs on them.
         await self.kubelet.asked(_KUBELET_S)
         self._start_gpus()
         self._begin("ledger", self.ledger.stop)
@@ -193,6 +193,7 @@ class ServedNode:
         self._draining = True
         self.pods.retire()
         self.control.changed()
+        self.ledger.changed()
         await stop_part("grants", self.grant_listener.stop, _STOP_MARGIN_S)
         # Pods that go and drains that are asked for still count meanwhile.
         await stop_part("agent", lambda: self.agent.stop(drain_s=drain_s), drain_s + _STOP_MARGIN_S)
@@ -207,8 +208,11 @@ class ServedNode:
             return "The agent drains: it finishes what it accepted and takes nothing new."
         return self._view.unready(self._settings.api_stale_s) or self.kubelet.problem or None
 
-    def status(self) -> FunctionNodeStatus:
-        """What the FunctionNode should say now."""
+    def status(self) -> FunctionNodeStatus | None:
+        """What the FunctionNode should say now; None while that is not known."""
+        if not self.kubelet.has_offered:
+            # No GPU seems to be offered yet. Told as a fact, that would keep placement off all of them.
+            return None
         view, who = self._view, self._who
         return status_of(
             agent=AgentStatus(pod=who.pod, address=who.address, version=who.version),
@@ -363,3 +367,12 @@ class ServedNode:
     def _tick(self) -> None:
         self._sync()
         self._figures.show()
+        self._forget_deleted()
+
+    def _forget_deleted(self) -> None:
+        """What was measured and counted of functions that are no more, once their last replica and request are gone."""
+        for key in self.pods.served - self.functions.uids.keys():
+            if self.agent.forget(key):
+                self.pods.served.discard(key)
+                namespace, _, name = key.partition("/")
+                self._sink.forget_function(namespace, name)

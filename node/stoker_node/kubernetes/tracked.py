@@ -18,7 +18,6 @@ class Tracked:
         "drain",
         "ip",
         "leaving",
-        "life",
         "order",
         "parts",
         "pod",
@@ -52,8 +51,6 @@ class Tracked:
         """Ends when nothing is in flight there any more."""
         self.ip = ""
         """Where it is attached."""
-        self.life: int | None = None
-        """The life of its container in which it was attached; None while it has not been seen running."""
 
 
 def report(tracked: Tracked, status: ReplicaStatus | None, now_us: int) -> ReplicaReport:

@@ -26,14 +26,17 @@ class DueHeap:
 
     def add(self, due_us: int, item: str) -> None:
         """Add an id; one that is there already gets the new instant."""
-        self._token += 1
-        self._live[item] = self._token
-        heappush(self._heap, (due_us, self._token, item))
-        self._compact()
+        self._token = token = self._token + 1
+        live, heap = self._live, self._heap
+        live[item] = token
+        heappush(heap, (due_us, token, item))
+        if len(heap) > 2 * len(live) + _SPARE:
+            self._compact()
 
     def discard(self, item: str) -> None:
         """Take an id out; nothing happens when it is not there."""
-        if self._live.pop(item, None) is not None:
+        live = self._live
+        if live.pop(item, None) is not None and len(self._heap) > 2 * len(live) + _SPARE:
             self._compact()
 
     def next_due_us(self) -> int | None:
@@ -58,6 +61,5 @@ class DueHeap:
         self._live.clear()
 
     def _compact(self) -> None:
-        if len(self._heap) > 2 * len(self._live) + _SPARE:
-            self._heap = [entry for entry in self._heap if self._live.get(entry[2]) == entry[1]]
-            heapify(self._heap)
+        self._heap = [entry for entry in self._heap if self._live.get(entry[2]) == entry[1]]
+        heapify(self._heap)

@@ -18,7 +18,8 @@ class Guarantees(Struct, frozen=True, kw_only=True):
     starvation_free: bool
     """Every queued request is popped in the end, whatever arrives after it, while slots come free."""
     work_conserving: bool
-    """pop() never returns None while a request of an eligible flow is queued."""
+    """pop() never returns None while a request of an eligible flow is queued. Where False, next_ready_us() bounds how
+    long it does."""
     weight_respecting: bool
     """Service follows set_weights()."""
     order: str
@@ -71,7 +72,11 @@ class QueuePolicy(Protocol):
         """Queue a request. Pushing again after a failed dispatch keeps `arrival_us`."""
 
     def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None:
-        """Take the request that runs next on the slot; None when no eligible flow has one."""
+        """Take the request that runs next on the slot; None when no eligible flow has one.
+
+        A policy that is not work-conserving answers None also where it holds back what it has: next_ready_us() says
+        when to ask again.
+        """
 
     def done(self, request: QueuedRequest, actual_us: int) -> None:
         """A popped request ended (well, failed or cancelled) after `actual_us` on its slot."""
@@ -79,11 +84,20 @@ class QueuePolicy(Protocol):
     def cancel(self, request_id: str) -> QueuedRequest | None:
         """Take a queued request out; None when it is not queued (any more)."""
 
+    def missed(self, request: QueuedRequest) -> None:
+        """The request, which has just left by cancel(), can no longer be on time; it runs or expires elsewhere."""
+
     def drop_expired(self, now_us: int) -> list[QueuedRequest]:
         """Take out all requests whose `timeout_us` is at or before now."""
 
     def next_expiry_us(self) -> int | None:
         """The earliest `timeout_us` of what is queued: when drop_expired() is due; None when empty."""
+
+    def next_ready_us(self, now_us: int) -> int | None:
+        """The first instant after now at which pop() may give, by the passing of time alone, what it holds back now.
+
+        None: nothing is held back (always, of a policy that is work-conserving).
+        """
 
     def set_weights(self, weights: Weights) -> None:
         """The shares from now on. Policies without fairness ignore them."""

@@ -8,11 +8,20 @@ from types import MappingProxyType
 from typing import Protocol
 
 from stoker.errors import UnknownName
+from stoker.policies.queueing.batch import Batch
+from stoker.policies.queueing.cfs_affinity import CfsAffinity
 from stoker.policies.queueing.edf import Edf
 from stoker.policies.queueing.fcfs import Fcfs
 from stoker.policies.queueing.interface import DEFAULTS, QueueParams, QueuePolicy
+from stoker.policies.queueing.lazy_slack import LazySlack
 from stoker.policies.queueing.least_slack import LeastSlack
+from stoker.policies.queueing.mqfq import Mqfq
+from stoker.policies.queueing.mqfq_sticky import MqfqSticky
+from stoker.policies.queueing.paella_srpt import PaellaSrpt
+from stoker.policies.queueing.random_order import RandomOrder
+from stoker.policies.queueing.rrc import Rrc
 from stoker.policies.queueing.serve_late import ServeLate
+from stoker.policies.queueing.sjf import Sjf
 
 DEFAULT_QUEUEING = LeastSlack.name
 
@@ -25,9 +34,18 @@ class MakePolicy(Protocol):
 
 POLICIES: Mapping[str, MakePolicy] = MappingProxyType(
     {
+        Batch.name: Batch,
+        CfsAffinity.name: CfsAffinity,
         Edf.name: Edf,
         Fcfs.name: Fcfs,
+        LazySlack.name: LazySlack,
         LeastSlack.name: LeastSlack,
+        Mqfq.name: Mqfq,
+        MqfqSticky.name: MqfqSticky,
+        PaellaSrpt.name: PaellaSrpt,
+        RandomOrder.name: RandomOrder,
+        Rrc.name: Rrc,
+        Sjf.name: Sjf,
     }
 )
 """By the name that a user writes in a GpuPolicy."""

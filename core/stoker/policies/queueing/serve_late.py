@@ -62,8 +62,10 @@ class ServeLate:
             raise StokerError(f"request {request.id} is queued already; give each request of an agent its own id")
         self._inner.push(request)
         self._turning.add(request.latest_start_us, request.id)
-        self._charge(request.flow, request.predicted_exec_us)
-        self._late_running.discard(request.id)
+        totals_us, flow = self._on_time_us, request.flow
+        totals_us[flow] = totals_us.get(flow, 0) + request.predicted_exec_us
+        if self._late_running:
+            self._late_running.discard(request.id)
 
     def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None:
         self._turn_late(now_us)
@@ -90,6 +92,9 @@ class ServeLate:
         self._left_inner(request)
         return request
 
+    def missed(self, request: QueuedRequest) -> None:
+        self._inner.missed(request)
+
     def drop_expired(self, now_us: int) -> list[QueuedRequest]:
         expired = self._inner.drop_expired(now_us)
         for request in expired:
@@ -101,6 +106,10 @@ class ServeLate:
             (due for due in (self._inner.next_expiry_us(), self._late.next_expiry_us()) if due is not None),
             default=None,
         )
+
+    def next_ready_us(self, now_us: int) -> int | None:
+        """The wrapped policy's: late requests are never held back."""
+        return self._inner.next_ready_us(now_us)
 
     def set_weights(self, weights: Weights) -> None:
         self._inner.set_weights(weights)
@@ -138,16 +147,18 @@ class ServeLate:
         for request_id in self._turning.pop_due(self._now_us - 1):
             request = self._inner.cancel(request_id)
             assert request is not None, f"{self.name} lost request {request_id}"
-            self._charge(request.flow, -request.predicted_exec_us)
+            self._discharge(request)
+            self._inner.missed(request)
             self._late.push(request)
 
     def _left_inner(self, request: QueuedRequest) -> None:
         self._turning.discard(request.id)
-        self._charge(request.flow, -request.predicted_exec_us)
+        self._discharge(request)
 
-    def _charge(self, flow: str, us: int) -> None:
-        total_us = self._on_time_us.get(flow, 0) + us
+    def _discharge(self, request: QueuedRequest) -> None:
+        totals_us, flow = self._on_time_us, request.flow
+        total_us = totals_us.get(flow, 0) - request.predicted_exec_us
         if total_us:
-            self._on_time_us[flow] = total_us
+            totals_us[flow] = total_us
         else:
-            self._on_time_us.pop(flow, None)
+            totals_us.pop(flow, None)

@@ -1,0 +1,1 @@
+"""Which idle function leaves a device when memory is needed, and which leaves by itself."""

@@ -1,0 +1,42 @@
+"""In which order devices are offered to a queueing policy, and what comes of an offer. Pure; changes the policy only.
+
+A device never idles while a request that it could run is queued: whoever drives a policy offers the devices of a flow
+when one of its requests comes, and a device when something on it ends, each again and again until nothing is popped.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from stoker.model.request import QueuedRequest
+from stoker.policies.queueing.interface import QueuePolicy
+from stoker.slots.table import AnyReplica, DeviceSlots
+
+P = TypeVar("P", bound=AnyReplica)
+
+
+def least_loaded_first(devices: Iterable[DeviceSlots[P]]) -> Sequence[DeviceSlots[P]]:
+    """The devices of a flow in the order in which a new request of it is offered; equally loaded ones as given."""
+    return sorted(devices, key=_load)
+
+
+def pop_for(policy: QueuePolicy, device: DeviceSlots[P], now_us: int) -> tuple[QueuedRequest, P | None] | None:
+    """The request that runs next on the device, taken out of the policy, and the replica for it.
+
+    None: there is no free slot or nothing for it. No replica: its timeout has passed, and it must not run any more
+    (the policy has been told that it is done).
+    """
+    if not device.ready or not device.has_slot():
+        return None
+    request = policy.pop(device.view, now_us)
+    if request is None:
+        return None
+    if request.timeout_us <= now_us:
+        policy.done(request, 0)
+        return request, None
+    replica = device.choose(request.flow)
+    assert replica is not None, f"{policy.name} popped {request.flow}, which is not eligible on the slot"
+    return request, replica
+
+
+def _load(device: DeviceSlots[P]) -> float:
+    return device.running / (device.slots or max(1, device.device.millicores // 1000))
