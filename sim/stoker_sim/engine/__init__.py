@@ -1,0 +1,1 @@
+"""The discrete-event engine: the policies of `stoker` on simulated devices."""

@@ -1,0 +1,85 @@
+"""The form `replicas`: gateway, one agent for each node, and the reconciler, put together."""
+
+from stoker.control.capacity import needs_of
+from stoker.model.device import Device
+from stoker.model.fitting import unplaceable
+from stoker.model.policy import AdmissionMode
+from stoker_sim.engine.agenda import Agenda
+from stoker_sim.engine.agent import Agent
+from stoker_sim.engine.book import Book
+from stoker_sim.engine.flows import Flow
+from stoker_sim.engine.gateway import Gateway
+from stoker_sim.engine.policies import make_policy
+from stoker_sim.engine.reconciling import Reconciler
+from stoker_sim.engine.residence_log import ResidenceLog
+from stoker_sim.engine.setup import BadSetup, Setup
+from stoker_sim.workload import Workload
+
+
+class Platform:
+    """`arrive(index)` is called for each request at its time, `answered(index)` when it has its outcome."""
+
+    def __init__(self, workload: Workload, setup: Setup, *, agenda: Agenda, book: Book, log: ResidenceLog) -> None:
+        """Raises BadSetup where a replica could be placed on a device that the function's requests have no time on."""
+        flows = {
+            flow.key: flow
+            for index, function in enumerate(workload.functions)
+            for variant in function.definition.variants
+            for flow in (Flow(index, function, variant),)
+        }
+        for flow in flows.values():
+            _place(flow, setup.devices)
+        self._gateway = Gateway(
+            workload,
+            unplaceable((function.definition for function in workload.functions), setup.devices),
+            agenda=agenda,
+            book=book,
+            hold_requests=setup.hold_requests,
+            enforces=setup.admission is AdmissionMode.ENFORCE,
+            poke=self._poke,
+        )
+        self.reconciler = Reconciler(workload, setup, agenda, self._gateway)
+        nodes: dict[str, list[Device]] = {}
+        for device in setup.devices:
+            nodes.setdefault(device.node, []).append(device)
+        self._agents = [
+            Agent(
+                devices,
+                flows,
+                setup,
+                make_policy(workload, setup, sum(device.slots for device in devices)),
+                agenda=agenda,
+                book=book,
+                log=log,
+                told=self._told,
+                dispatched=self._gateway.dispatched,
+                stranded=self._gateway.stranded,
+                gone=self.reconciler.gone,
+            )
+            for devices in nodes.values()
+        ]
+        self._number = {agent: number for number, agent in enumerate(self._agents)}
+        self._gateway.follow(self._agents)
+        self.arrive = self._gateway.arrive
+        self.answered = self._gateway.answered
+        agent_of = {
+            device.id: agent for agent, devices in zip(self._agents, nodes.values(), strict=True) for device in devices
+        }
+        self.reconciler.control(self._agents, agent_of)
+
+    def _told(self, agent: Agent, keys: tuple[str, ...], at_once: bool) -> None:
+        self._gateway.told(self._number[agent], {key: agent.load(key) for key in keys})
+        self._poke(load=not at_once)
+
+    def _poke(self, *, load: bool = False) -> None:
+        self.reconciler.poke(load=load)
+
+
+def _place(flow: Flow, devices: tuple[Device, ...]) -> None:
+    """Tell the flow where it may run; every such device must have a time for it."""
+    needs = needs_of(flow.definition, flow.variant)
+    fitting = [device for device in devices if any(need.could_use(device) for need in needs)]
+    for device in fitting:
+        if not flow.could_run_on(device):
+            raise BadSetup(f"{flow.key} may be placed on {device.id} and has no execution time on {device.product}")
+    flow.place(fitting)

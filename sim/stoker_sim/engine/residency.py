@@ -1,0 +1,261 @@
+"""Late binding: which functions are resident on which device, what loading one takes, and who is evicted for it.
+
+A copy is one resident instance of a function; it serves as many requests at once as its concurrency. A request takes a
+copy that has room, else a new one is made: from cold, or where the function is in host memory over the node's bus.
+Copies that run nothing may be evicted. Never more memory is taken than the device has. Knows no queue.
+"""
+
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from stoker.model.device import Device, DeviceKind
+from stoker.policies.eviction.interface import EvictionPolicy, IdleResident
+from stoker.policies.queueing.interface import SlotView
+from stoker_sim.engine.agenda import Agenda
+from stoker_sim.engine.flows import Flow
+from stoker_sim.engine.host import Host
+from stoker_sim.engine.residence_log import ResidenceLog
+from stoker_sim.engine.setup import Memory
+
+
+class Copy:
+    """One resident instance."""
+
+    __slots__ = ("clock", "flow", "home", "idle_since_us", "loaded_us", "ready", "row", "running", "swap")
+
+    def __init__(self, flow: Flow, home: "DeviceMemory", row: list[int], now_us: int, *, swap: bool) -> None:
+        self.flow = flow
+        self.home = home
+        self.row = row
+        self.swap = swap
+        """It comes from host memory."""
+        self.ready = False
+        self.running = 1
+        self.loaded_us = now_us
+        self.idle_since_us = now_us
+        self.clock = 0.0
+
+
+class DeviceMemory:
+    """What is resident on one device, and the views of it that policies are shown."""
+
+    __slots__ = (
+        "busy",
+        "clock",
+        "copies",
+        "device",
+        "free",
+        "host",
+        "idle",
+        "largest",
+        "open",
+        "roomy",
+        "tight",
+        "with_room",
+    )
+
+    def __init__(self, device: Device, flows: list[Flow], host: Host) -> None:
+        self.device = device
+        self.host = host
+        self.free = (device.memory_mib, device.millicores)
+        """Memory and cores that nothing holds."""
+        self.busy = (0, 0)
+        """Memory and cores of copies that load or run something."""
+        self.largest = (max((f.memory_mib for f in flows), default=0), max((f.millicores for f in flows), default=0))
+        self.copies: dict[str, int] = {}
+        self.idle: dict[Copy, IdleResident] = {}
+        """Copies that run nothing, in the order in which they became idle, and how that was then."""
+        self.with_room: dict[str, list[Copy]] = {}
+        """Ready copies that can take a request, by flow."""
+        self.open: dict[str, Flow] = {flow.key: flow for flow in flows}
+        """Flows that a request could be popped of, if memory allows."""
+        self.clock = 0.0
+        self.roomy = SlotView(device.id, self.open.keys(), self.with_room.keys())
+        self.tight = SlotView(device.id, _Eligible(self), self.with_room.keys())
+
+    def could_load(self, flow: Flow) -> bool:
+        """Whether there is room for one more copy once all idle ones are gone."""
+        device = self.device
+        return (
+            flow.memory_mib <= device.memory_mib - self.busy[0] and flow.millicores <= device.millicores - self.busy[1]
+        )
+
+    def is_roomy(self) -> bool:
+        """Whether that holds of every flow."""
+        device, largest, busy = self.device, self.largest, self.busy
+        return largest[0] <= device.memory_mib - busy[0] and largest[1] <= device.millicores - busy[1]
+
+
+class _Eligible(AbstractSet[str]):
+    """The flows that are open and either have a copy with room or memory for a new one; looked up when asked."""
+
+    def __init__(self, memory: DeviceMemory) -> None:
+        self._memory = memory
+
+    def __contains__(self, key: object) -> bool:
+        memory = self._memory
+        if key in memory.with_room:
+            return True
+        flow = memory.open.get(key)  # type: ignore[call-overload]
+        return flow is not None and memory.could_load(flow)
+
+    def __iter__(self) -> Iterator[str]:
+        return (key for key in self._memory.open if key in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class Residency:
+    """All devices. `take` and `give_back` around each run, `load` between them where the copy is not ready."""
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        memory: Memory,
+        policy: EvictionPolicy,
+        hosts: Callable[[str], Host],
+        log: ResidenceLog,
+    ) -> None:
+        """`hosts`: the host of a node, by its name."""
+        self._agenda = agenda
+        self._limit = memory.copies
+        self._policy = policy
+        self._hosts = hosts
+        self._log = log
+        self._devices: list[DeviceMemory] = []
+        self._uses: dict[str, int] = {}
+        self._resident: dict[str, int] = {}
+        """Copies by flow, over all devices."""
+        self._leave = agenda.kind(self._on_leave)
+
+    def open(self, device: Device, flows: list[Flow]) -> None:
+        """One more device, empty, for these functions. The order of calls is that of the indexes."""
+        host = self._hosts(device.node)
+        self._devices.append(DeviceMemory(device, flows, host))
+        for flow in flows:
+            host.know(flow)
+
+    def is_warm(self, device: int, key: str) -> bool:
+        """Whether a copy of the flow could take a request there at once."""
+        return key in self._devices[device].with_room
+
+    def view(self, device: int) -> SlotView:
+        """Who may use a free slot of the device now."""
+        memory = self._devices[device]
+        return memory.roomy if memory.is_roomy() else memory.tight
+
+    def take(self, device: int, flow: Flow) -> Copy:
+        """A copy for one more request: one with room, else a new one that is to be loaded."""
+        memory = self._devices[device]
+        self._uses[flow.key] = self._uses.get(flow.key, 0) + 1
+        ready = memory.with_room.get(flow.key)
+        if ready:
+            copy = ready[-1]
+            if copy in memory.idle:
+                del memory.idle[copy]
+                memory.busy = _plus(memory.busy, flow, 1)
+            copy.running += 1
+            copy.clock = memory.clock
+            if copy.running >= flow.concurrency:
+                ready.pop()
+                self._see_room(memory, flow, ready)
+            return copy
+        swap = memory.device.kind is DeviceKind.GPU and memory.host.call_up(flow)
+        while not (flow.memory_mib <= memory.free[0] and flow.millicores <= memory.free[1]):
+            self._evict_one(memory)
+        memory.free = _plus(memory.free, flow, -1)
+        memory.busy = _plus(memory.busy, flow, 1)
+        memory.copies[flow.key] = memory.copies.get(flow.key, 0) + 1
+        self._resident[flow.key] = self._resident.get(flow.key, 0) + 1
+        now_us = self._agenda.now_us
+        row = self._log.begin(flow.index, flow.variant, memory.device.id, now_us, flow.memory_mib)
+        copy = Copy(flow, memory, row, now_us, swap=swap)
+        copy.clock = memory.clock
+        self._see_room(memory, flow, [])
+        return copy
+
+    def load(self, copy: Copy, then: Callable[[Any], None]) -> None:
+        """Make a new copy ready; `then` is called at that time."""
+
+        def ready(_: None) -> None:
+            memory, flow = copy.home, copy.flow
+            copy.ready = True
+            self._log.warm(copy.row, self._agenda.now_us)
+            if copy.running < flow.concurrency:
+                memory.with_room.setdefault(flow.key, []).append(copy)
+                memory.open[flow.key] = flow
+            then(None)
+
+        copy.home.host.load(copy.flow, ready, swap=copy.swap)
+
+    def give_back(self, copy: Copy) -> None:
+        """A request of it ended."""
+        memory, flow, now_us = copy.home, copy.flow, self._agenda.now_us
+        copy.running -= 1
+        listed = memory.with_room.setdefault(flow.key, [])
+        if copy not in listed:
+            listed.append(copy)
+        memory.open[flow.key] = flow
+        if copy.running == 0:
+            copy.idle_since_us = now_us
+            facts = memory.idle[copy] = self._facts(copy)
+            memory.busy = _plus(memory.busy, flow, -1)
+            until_us = self._policy.keep_until_us(facts)
+            if until_us is not None:
+                self._agenda.at(max(until_us, now_us), self._leave, (copy, now_us))
+
+    def _see_room(self, memory: DeviceMemory, flow: Flow, ready: list[Copy]) -> None:
+        """Bring the views up to date when a flow may have lost its last copy with room."""
+        if ready:
+            return
+        memory.with_room.pop(flow.key, None)
+        if self._limit is not None and memory.copies.get(flow.key, 0) >= self._limit:
+            memory.open.pop(flow.key, None)
+
+    def _evict_one(self, memory: DeviceMemory) -> None:
+        now_us, value = self._agenda.now_us, self._policy.value
+        worth, _, victim = min(
+            (value(facts, now_us), order, copy) for order, (copy, facts) in enumerate(memory.idle.items())
+        )
+        memory.clock = max(memory.clock, worth)
+        self._remove(victim)
+
+    def _on_leave(self, subject: tuple[Copy, int]) -> None:
+        copy, idle_since_us = subject
+        if copy in copy.home.idle and copy.idle_since_us == idle_since_us:
+            self._remove(copy)
+
+    def _remove(self, copy: Copy) -> None:
+        memory, flow = copy.home, copy.flow
+        del memory.idle[copy]
+        ready = memory.with_room[flow.key]
+        ready.remove(copy)
+        memory.copies[flow.key] -= 1
+        memory.free = _plus(memory.free, flow, 1)
+        memory.open[flow.key] = flow
+        if not ready:
+            del memory.with_room[flow.key]
+        self._resident[flow.key] -= 1
+        if not self._resident[flow.key]:
+            del self._uses[flow.key]
+        self._log.end(copy.row, self._agenda.now_us)
+        memory.host.keep(flow)
+
+    def _facts(self, copy: Copy) -> IdleResident:
+        flow = copy.flow
+        return IdleResident(
+            flow=flow.key,
+            memory_mib=flow.memory_mib,
+            reload_us=flow.behaviour.resume_us or flow.behaviour.cold_us,
+            exec_us=flow.predicted_us,
+            loaded_us=copy.loaded_us,
+            idle_since_us=copy.idle_since_us,
+            uses=self._uses.get(flow.key, 0),
+            clock=copy.clock,
+        )
+
+
+def _plus(amount: tuple[int, int], flow: Flow, sign: int) -> tuple[int, int]:
+    return (amount[0] + sign * flow.memory_mib, amount[1] + sign * flow.millicores)
