@@ -13,6 +13,7 @@ import structlog
 from stoker.control.planning import Drain, Failure, Kill, Start, Stop
 from stoker.metrics import REPLICA_DRAINS, WRITES, MetricsSink
 from stoker.model.function import Function
+from stoker.pods.timing import seconds
 from stoker_operator.agent_calls import Drained
 from stoker_operator.kinds import PODS, Pod
 from stoker_operator.pod_births import PodApi, PodBirths
@@ -63,6 +64,7 @@ class PodLives:
         self._pods = pods
         self._metrics = metrics
         self._changed = changed
+        self._functions: Mapping[str, Function] = {}
         self._ending: dict[str, asyncio.Task[None]] = {}
         self._killing: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -120,6 +122,7 @@ class PodLives:
 
     def seen(self, views: Mapping[str, ReplicaPod], functions: Mapping[str, Function]) -> None:
         """What the caches show now."""
+        self._functions = functions
         self._births.seen(views, functions)
 
     def is_spoiled(self, view: ReplicaPod) -> bool:
@@ -164,12 +167,24 @@ class PodLives:
                 if not drained:
                     # An agent waits before it says "not yet"; one that does not is not to be asked in a tight loop.
                     await asyncio.sleep(ASK_AGAIN_S if silent else NOT_YET_S)
-            await self._delete(view, grace_s, unchanged=drained)
+            await self._delete(view, self._own_grace_s(view) if drained else grace_s, unchanged=drained)
         finally:
             if self._ending.get(view.uid) is me:
                 del self._ending[view.uid]
                 self._killing.discard(view.uid)
             self._changed()
+
+    def _own_grace_s(self, view: ReplicaPod) -> int | None:
+        """How long a replica that nothing runs on may take to end; the pod's grace would count requests' timeout too.
+
+        One that never got warm has nothing to end, and while it starts it may not even hear that it should.
+        """
+        if view.warm_since_us is None:
+            return KILL_GRACE_S
+        function = self._functions.get(view.replica.function)
+        if function is None:
+            return None
+        return max(KILL_GRACE_S, seconds(function.container_of(view.replica.variant).termination_grace_us))
 
     async def _delete(self, view: ReplicaPod, grace_s: int | None, *, unchanged: bool) -> None:
         meta = view.pod.metadata

@@ -121,7 +121,7 @@ class World:
         )
         return Start(spec=spec, reservations=(), function=FUNCTION)
 
-    def show(self, *, node: str = "n", heard: bool = True) -> ReplicaPod:
+    def show(self, *, node: str = "n", heard: bool = True, state: ReplicaState = ReplicaState.WARM) -> ReplicaPod:
         name = ID.partition("/")[2]
         meta = ObjectMeta(name=name, namespace=FUNCTION.namespace, uid="u1", resource_version="1")
         replica = PodReplica(
@@ -134,8 +134,9 @@ class World:
             options=(GpuOption(memory_mib=1),),
         )
         pod = msgspec.convert({"metadata": msgspec.to_builtins(meta), "spec": {"nodeName": node}}, Pod)
-        report = Heard(ReplicaReport(id=ID, pod_uid="u1", state=ReplicaState.WARM), node, 1) if heard else None
-        view = ReplicaPod(pod=pod, replica=replica, heard=report)
+        report = Heard(ReplicaReport(id=ID, pod_uid="u1", state=state), node, 1) if heard else None
+        warm_us = 1 if heard and state is ReplicaState.WARM else None
+        view = ReplicaPod(pod=pod, replica=replica, heard=report, warm_since_us=warm_us)
         self.shown = {ID: view}
         self.api.pods[name] = {"metadata": {"name": name, "uid": "u1", "resourceVersion": "7"}}
         return view
@@ -411,6 +412,23 @@ async def test_a_drain_is_acknowledged_before_the_pod_is_deleted(world: World) -
     assert world.asked == ["n u1"] * 3
     # The version is that after the acknowledgement: a pod that changed since is looked at again.
     assert world.api.calls == ["get", "delete grace=None version=7"]
+
+
+async def test_what_is_drained_has_its_own_grace_to_end_and_not_the_timeout_of_requests(world: World) -> None:
+    world.seen()  # from now on the function is known: terminationGracePeriod 30 s
+    world.show()
+    world.lives.act(Drain(replica_id=ID, reason=Reason.IDLE))
+    await world.settle()
+    assert world.api.calls[-1] == "delete grace=30 version=7"
+
+
+async def test_what_never_got_warm_has_nothing_to_end(world: World) -> None:
+    # While it starts it ignores SIGTERM, as process 1 of a container without a handler does, and holds its device.
+    world.seen()
+    world.show(state=ReplicaState.STARTING)
+    world.lives.act(Drain(replica_id=ID, reason=Reason.UNFIT_DEVICE))
+    await world.settle()
+    assert world.api.calls[-1] == "delete grace=1 version=7"
 
 
 async def test_a_drain_that_is_ordered_twice_is_begun_once(world: World) -> None:
