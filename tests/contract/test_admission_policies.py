@@ -1,7 +1,7 @@
 """The ValidatingAdmissionPolicies of crds/admission on a real API server: who may do what, and how it is refused."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -206,8 +206,8 @@ def test_the_namespace_of_stoker_itself_is_left_to_its_rights(server: Server) ->
 
 
 @pytest.fixture
-def bound(server: Server, namespace: str) -> Callable[[list[dict[str, Any]]], None]:
-    """Makes the GpuPolicy have these namespaces, and waits until the API server judges by it."""
+def bound(server: Server, namespace: str) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
+    """Makes the GpuPolicy have these namespaces, and waits until the API server judges by it; none is left behind."""
     policy = {"apiVersion": "stoker.dev/v1alpha1", "kind": "GpuPolicy", "metadata": {"name": "default"}}
 
     def bind(rules: list[dict[str, Any]]) -> None:
@@ -218,7 +218,10 @@ def bound(server: Server, namespace: str) -> Callable[[list[dict[str, Any]]], No
         asked = function(namespace, access={"visibility": "Public", "hostnames": ["elsewhere.example"]})
         server.until(lambda: mark in server.create(asked).message)
 
-    return bind
+    yield bind
+    server.delete(policy)
+    critical = function(namespace, priority="Critical", access=PUBLIC | {"hostnames": ["elsewhere.example"]})
+    server.until(lambda: server.create(critical).ok)
 
 
 def function(namespace: str, **spec: Any) -> dict[str, Any]:

@@ -230,7 +230,6 @@ async def test_a_volume_that_cannot_be_mounted_is_the_reason(
     await world.function(scaling={"minReplicas": 1})
     await until(lambda: [pod.spec.get("nodeName") for pod in world.pods()] == ["n1"])
     (pod,) = world.pods()
-    await world.says("False", "Initialising")
     await world.warns(pod, "FailedMount", 'MountVolume.SetUp failed for volume "v" : configmap "c" not found')
     await world.says("False", "ConfigMissing")
     world.creates = True
