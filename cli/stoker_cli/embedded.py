@@ -12,12 +12,15 @@ import structlog
 from msgspec import Struct
 
 from stoker.control.planning import PlanParams
+from stoker.decider import Decider
+from stoker.decisions import RequestRecord
 from stoker.errors import UnknownName
 from stoker.metrics import OBJECTS_REJECTED
 from stoker.model.device import Device
 from stoker.model.fitting import unplaceable
 from stoker.model.function import Function
 from stoker.model.policy import Policy, default_policy
+from stoker.replay.recorder import Recorder
 from stoker_cli.addresses import binding, check_free, reachable
 from stoker_cli.banner import banner
 from stoker_cli.containers.choosing import ChoosingLauncher
@@ -77,8 +80,11 @@ class Embedded:
         clock_us: Callable[[], int],
         log_dir: Path,
         on_error: Callable[[ObjectError], object],
+        recorder: Recorder | None = None,
     ) -> None:
-        """`probe` is where the GPUs among `devices` come from, `log_dir` where the output of functions goes."""
+        """`probe` is where the GPUs among `devices` come from, `log_dir` where the output of functions goes, `recorder`
+        what writes the event log; None: there is none.
+        """
         self.functions: dict[str, Function] = {}
         self.url = ""
         self.internal_url = ""
@@ -96,15 +102,23 @@ class Embedded:
         self._begun: set[str] = set()
         self.sink = PrometheusSink(max_series=settings.process.max_series)
         self.records = Records(settings.serve.records_kept)
+        self._recorder = recorder
+        decider = recorder or Decider()
         self.agent = Agent(
-            devices=devices, clock_us=clock_us, metrics=self.sink, queueing=queueing, settings=settings.node
+            devices=devices,
+            clock_us=clock_us,
+            metrics=self.sink,
+            queueing=queueing,
+            settings=settings.node,
+            decider=decider,
         )
         self.gateway = Gateway(
             clock_us=clock_us,
             metrics=self.sink,
             settings=settings.gateway,
-            on_record=self.records.add,
+            on_record=self._on_record,
             why_waiting=self._why_waiting,
+            decider=decider,
         )
         self.launcher = ChoosingLauncher(launcher, log_dir, clock_us)
         self.reconciler = Reconciler(
@@ -114,6 +128,7 @@ class Embedded:
             clock_us=clock_us,
             metrics=self.sink,
             params=PlanParams(quantum_us=round(settings.serve.quantum_s * 1_000_000)),
+            decider=decider,
         )
         self.launcher.on_note(self.reconciler.poke)
         self.store = FileStore(
@@ -282,6 +297,11 @@ class Embedded:
             return
         log.info("queueing_exchanged", before=self._queueing, after=name)
         self._queueing = name
+
+    def _on_record(self, record: RequestRecord) -> None:
+        self.records.add(record)
+        if self._recorder is not None:
+            self._recorder.ended(record)
 
     def _why_waiting(self, key: str) -> str:
         return self.reconciler.why_waiting(key)

@@ -16,6 +16,7 @@ import click
 
 from stoker.errors import StokerError
 from stoker_cli.console import complain, one_line, printable
+from stoker_cli.sim.commands import sim
 
 if TYPE_CHECKING:
     from stoker_node.devices import DeviceProbe
@@ -49,6 +50,9 @@ def stoker(context: click.Context) -> None:
     show_default=True,
     help="What replicas are; auto: processes where command is set, else containers.",
 )
+@click.option(
+    "--event-log", metavar="FILE", help="Write all decisions there, for stoker sim replay and whatif.  [default: none]"
+)
 @click.option("--drain", metavar="DURATION", help="How long accepted requests may finish at the end.  [default: 30s]")
 @click.option("--log-format", type=click.Choice(["auto", "console", "json"]), help="[default: auto]")
 def serve(
@@ -59,6 +63,7 @@ def serve(
     mtls: bool,
     queueing: str | None,
     launcher: str,
+    event_log: str | None,
     drain: str | None,
     log_format: str | None,
 ) -> int:
@@ -82,6 +87,7 @@ def serve(
         launcher=LauncherName(launcher),
         drain_s=None if drain is None else parse_duration_us(drain, "--drain") / 1_000_000,
         log_format=log_format,
+        event_log=None if event_log is None else Path(event_log),
     )
     return run_serve(options, lambda: _gpu_probe(gpus), os.environ)
 
@@ -159,6 +165,12 @@ def doctor_command() -> int:
     from stoker_node.nvml import NvmlProbe
 
     return doctor(os.environ, NvmlProbe)
+
+
+stoker.add_command(sim)
+
+
+stoker.add_command(sim)
 
 
 def _gpu_probe(gpus: str | None) -> "DeviceProbe | None":

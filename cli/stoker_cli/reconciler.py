@@ -10,8 +10,9 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from stoker.control.plan import plan
+from stoker.control import measured
 from stoker.control.planning import Observed, Plan, PlanMemory, PlanParams
+from stoker.decider import Decider
 from stoker.metrics import MetricsSink
 from stoker.model.demand import Demand
 from stoker.model.device import Reservation
@@ -62,6 +63,7 @@ class Reconciler:
         metrics: MetricsSink,
         params: PlanParams = PlanParams(),  # noqa: B008  a frozen value
         wall_us: Callable[[], int] = wall_us,
+        decider: Decider = Decider(),  # noqa: B008  it has no state
     ) -> None:
         """Raises UnknownName for an allocation policy that does not exist. Cron windows go by `wall_us`."""
         make_allocation_policy(params.allocation)
@@ -69,6 +71,7 @@ class Reconciler:
         self._gateway = gateway
         self._clock_us = clock_us
         self._wall_us = wall_us
+        self._decider = decider
         self._params = params
         self._functions: dict[str, Function] = {}
         self._memory = PlanMemory()
@@ -91,6 +94,7 @@ class Reconciler:
             self._params,
             allocation=policy.allocation,
             pre_warm=policy.pre_warm,
+            keep_alive=policy.keep_alive,
             keep_alive_max_us=policy.keep_alive_max_us,
         )
         self.poke()
@@ -122,7 +126,7 @@ class Reconciler:
         observed = self._observe()
         failures = len(observed.failures)
         now_us = self._clock_us()
-        result = plan(observed, now_us, self._params)
+        result = self._decider.plan(observed, now_us, self._params)
         del self._lives.failures[:failures]
         self._memory = result.memory
         self._statuses = result.statuses
@@ -138,14 +142,16 @@ class Reconciler:
                 estimate = predictions.start_us(function, variant)
                 if estimate.samples:
                     start_us.setdefault(key, {})[variant] = estimate.us
+        replicas = self._agent.replicas()
         return Observed(
             functions=self._functions,
             devices=self._agent.devices(),
             reservations=self._agent.reservations(),
-            replicas=self._agent.replicas(),
+            replicas=replicas,
             demand=self._gateway.demand(),
             queued=self._agent.queued(),
             start_us=start_us,
+            exec_us=measured.exec_us(predictions, self._functions, replicas),
             failures=tuple(self._lives.failures),
             leaving=self._lives.leaving(),
             killed=self._lives.killed(),

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import structlog
@@ -14,6 +15,7 @@ from stoker.model.device import Device
 from stoker.policies.queueing.registry import DEFAULT_QUEUEING, make_queueing
 from stoker_cli.console import CommandFailed, complain, say
 from stoker_cli.embedded import Embedded, Settings
+from stoker_cli.event_log import EventLog
 from stoker_cli.launching import LauncherName
 from stoker_cli.log_folder import log_folder
 from stoker_cli.open_files import take_open_files
@@ -43,6 +45,7 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
     launcher: LauncherName = LauncherName.AUTO
     drain_s: float | None = None
     log_format: str | None = None
+    event_log: Path | None = None
 
 
 OpenProbe = Callable[[], DeviceProbe | None]
@@ -60,14 +63,16 @@ def run_serve(options: ServeOptions, open_probe: OpenProbe, environ: Mapping[str
     probe, gpus = _open_in_time(open_probe)
     take_open_files()
     log_dir = log_folder(environ, os.getpid())
+    devices = (*gpus, cpu_device())
     lines = configure_logs(settings.process.log_level, settings.process.log_format, background=True)
+    event_log = None if options.event_log is None else _open_event_log(options.event_log, settings.serve)
     try:
         return run_on_uvloop(
             lambda: _serve(
                 options,
                 lambda: Embedded(
                     paths=options.files,
-                    devices=(*gpus, cpu_device()),
+                    devices=devices,
                     probe=probe,
                     queueing=queueing,
                     launcher=options.launcher,
@@ -75,12 +80,15 @@ def run_serve(options: ServeOptions, open_probe: OpenProbe, environ: Mapping[str
                     clock_us=clock_us,
                     log_dir=log_dir,
                     on_error=lambda error: lines.write(f"stoker: {error}\n"),
+                    recorder=None if event_log is None else event_log.recorder(devices),
                 ),
                 settings.serve.drain_s,
                 environ,
             )
         )
     finally:
+        if event_log is not None:
+            event_log.close()
         lines.drain(1.0)
         if probe is not None:
             probe.close()
@@ -148,6 +156,16 @@ def _settings(options: ServeOptions, environ: Mapping[str, str]) -> Settings:
         serve=load(ServeSettings, environ, {"drain_s": options.drain_s}),
         node=load(NodeSettings, environ),
         gateway=load(GatewaySettings, environ),
+    )
+
+
+def _open_event_log(path: Path, settings: ServeSettings) -> EventLog:
+    return EventLog(
+        path,
+        file_mib=settings.event_log_mib,
+        files=settings.event_log_files,
+        clock_us=clock_us,
+        version=version("stoker"),
     )
 
 

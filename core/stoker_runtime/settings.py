@@ -46,6 +46,10 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     the device's time on start-ups; a slow start raises the bound to three start-ups by itself."""
     records_kept: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     """Newest requests that `stoker explain` can explain. About 1 KiB of memory each."""
+    event_log_mib: Annotated[int, Meta(ge=1, le=1_000_000)] = 64
+    """Size at which a file of the event log is closed and the next one begun."""
+    event_log_files: Annotated[int, Meta(ge=1, le=1_000)] = 4
+    """Files of the event log that are kept, the newest included; each of them replays alone."""
 
 
 def variable_of(field: str) -> str:

@@ -13,6 +13,7 @@ from ssl import SSLContext
 import structlog
 from aiohttp.web_protocol import RequestPayloadError
 
+from stoker.decider import Arrival, Decider
 from stoker.decisions import RequestRecord
 from stoker.metrics import MetricsSink
 from stoker.model.demand import Demand
@@ -54,6 +55,7 @@ class Gateway:
         why_waiting: Callable[[str], str],
         prover: Prover | None = None,
         by_path: Callable[[str], bool] | None = None,
+        decider: Decider = Decider(),  # noqa: B008  it has no state
     ) -> None:
         """`why_waiting` says in words what a function (by key) is waiting for; asked when a held request expires.
 
@@ -75,7 +77,8 @@ class Gateway:
         self._table = RoutingTable((), settings.cluster_domain, by_path=by_path)
         self._live: set[Visit] = set()
         self._view = LoadView(self._on_frame, clock_us)
-        self._room = HoldRoom(settings, metrics, self._demand_changed)
+        self._decider = decider
+        self._room = HoldRoom(settings, metrics, self._demand_changed, decider)
         self._replies = Replies(clock_us, lambda visit: forecast_of(self._view, visit))
         self._books = Books(metrics, on_record, clock_us)
         self._serving = Serving(
@@ -85,6 +88,7 @@ class Gateway:
             replies=self._replies,
             settings=settings,
             on_wake=self._demand_changed,
+            decider=decider,
         )
         self._hangups = HangupWatch(self._live, settings.hangup_poll_s)
         self._draining = False
@@ -332,7 +336,15 @@ class Gateway:
         if visit.wakes:
             primary.last_wake_us = now_us
             self._called[state.key] = state
-        if state.full(visit.body_bytes, self._gateways):
+        arrival = Arrival(
+            id=visit.id.decode(),
+            now_us=now_us,
+            latency_us=latency_us,
+            timeout_us=visit.timeout_at_us - now_us,
+            body_bytes=visit.body_bytes,
+            wakes=visit.wakes,
+        )
+        if self._decider.queue_full(function, arrival, state.crowd(self._gateways)):
             if visit.wakes:
                 self._on_demand()
             return refuse(visit, Reason.QUEUE_FULL, f"The queue of {state.key} is full (spec.queue).")

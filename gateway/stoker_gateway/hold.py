@@ -7,7 +7,7 @@ frames costs one more round at the agent and never strands a request.
 import asyncio
 from collections.abc import Callable
 
-from stoker.hold_shares import HoldShares
+from stoker.decider import Decider
 from stoker.metrics import HELD, MetricsSink
 from stoker.model.function import Variant
 from stoker_gateway.config import GatewaySettings
@@ -17,11 +17,13 @@ from stoker_gateway.visit import FunctionState, VariantState, Visit
 class HoldRoom:
     """See the module. `on_change` is called when somebody comes or goes (cheap, may be called often)."""
 
-    def __init__(self, settings: GatewaySettings, metrics: MetricsSink, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: GatewaySettings, metrics: MetricsSink, on_change: Callable[[], None], decider: Decider
+    ) -> None:
         self._metrics = metrics
         self._on_change = on_change
         self._waiting: dict[VariantState, str] = {}
-        self._shares = HoldShares(settings.hold_requests, settings.hold_bytes)
+        self._shares = decider.make_shares(settings.hold_requests, settings.hold_bytes)
 
     def full(self, namespace: str, body_bytes: int) -> bool:
         """Whether one more request would exceed the gateway's own bounds, or what the namespace may have of them."""

@@ -6,7 +6,8 @@ or the count of losses. The timeout ends all of them from outside.
 
 from collections.abc import Callable
 
-from stoker.admission import Choice, Forecast, Hold, Refuse, Send, after_miss, choose, misses_cpu
+from stoker.admission import Choice, Forecast, Hold, Refuse, Send, misses_cpu
+from stoker.decider import Decider
 from stoker.model.function import Variant
 from stoker.model.quantity import format_duration
 from stoker.reasons import Reason
@@ -37,6 +38,7 @@ class Serving:
         replies: Replies,
         settings: GatewaySettings,
         on_wake: Callable[[], None],
+        decider: Decider,
     ) -> None:
         """`on_wake` is called when a variant was woken that no request of its own wants yet."""
         self._clock_us = clock_us
@@ -44,6 +46,7 @@ class Serving:
         self._room = room
         self._replies = replies
         self._on_wake = on_wake
+        self._decider = decider
         self._grace_us = round(settings.control_plane_grace_s * 1_000_000)
         self._exchange = Exchange(replies, settings.agent_connect_s)
 
@@ -70,7 +73,7 @@ class Serving:
         now_us = self._clock_us()
         cold_us = state.function.spec.slo.cold_latency_us
         self._aim(visit, visit.timeout_at_us - visit.arrived_us if cold_us is None else cold_us, visit.arrived_us)
-        choice, visit.miss_step = choose(
+        choice, visit.miss_step = self._decider.choose(
             state.function, self._view.forecasts(state.key), visit.objective_at_us - now_us, wakes=visit.wakes
         )
         visit.note(now_us, f"no warm replica of the {state.primary.variant} variant")
@@ -171,7 +174,7 @@ class Serving:
         visit.note(now_us, f"predicted to miss its objective on the {choice.variant} variant")
         forecasts = self._view.forecasts(state.key)
         step = visit.miss_step
-        next_choice, visit.miss_step = after_miss(
+        next_choice, visit.miss_step = self._decider.after_miss(
             state.function, forecasts, visit.objective_at_us - now_us, step, wakes=visit.wakes
         )
         self._want_cpu(visit, state, next_choice, step)

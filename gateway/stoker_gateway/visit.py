@@ -7,6 +7,7 @@ microseconds on the gateway's monotonic clock.
 import asyncio
 import os
 
+from stoker.admission import Crowd
 from stoker.model.demand import VariantDemand
 from stoker.model.function import Function, Variant
 from stoker.reasons import Outcome, Reason
@@ -84,14 +85,9 @@ class FunctionState:
         """The state of one variant."""
         return self.gpu if variant is Variant.GPU else self.cpu
 
-    def full(self, body_bytes: int, gateways: int) -> bool:
-        """Whether one more request would exceed this gateway's share, rounded up, of the function's queue."""
-        queue = self.function.spec.queue
-        if self.undispatched >= -(-queue.max_requests // gateways):
-            return True
-        # A body that the whole queue could take is not refused because it is larger than a share of it.
-        share_bytes = -(-queue.max_bytes // gateways) if self.undispatched else queue.max_bytes
-        return self.undispatched_bytes + body_bytes > share_bytes
+    def crowd(self, gateways: int) -> Crowd:
+        """What this gateway, one of so many, has let in of the function's queue."""
+        return Crowd(requests=self.undispatched, body_bytes=self.undispatched_bytes, gateways=gateways)
 
 
 class Visit:

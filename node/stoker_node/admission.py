@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from stoker.control.capacity import needs_of
+from stoker.decider import Decider
 from stoker.model.function import Function, Variant
 from stoker.model.request import QueuedRequest
 from stoker.names import flow_of
 from stoker.policies.queueing.interface import QueuePolicy
 from stoker.prediction import Predictions
 from stoker.reasons import Reason
-from stoker.slots.forecast import predicted_wait_us
+from stoker.slots.forecast import look
 from stoker.wire.agent import (
     H_COLD,
     H_FUNCTION,
@@ -29,7 +30,6 @@ from stoker.wire.agent import (
 )
 from stoker_node.replica_table import FlowState, ReplicaTable
 
-RETRY_MIN_US = 50_000
 _MAX_US = 10**12
 
 _FUNCTION = H_FUNCTION.encode()
@@ -65,8 +65,11 @@ class Ask(Struct, frozen=True):
 class Admission:
     """See the module. `policy` is asked for each time: it may have been exchanged since."""
 
-    def __init__(self, table: ReplicaTable, predictions: Predictions, policy: Callable[[], QueuePolicy]) -> None:
+    def __init__(
+        self, table: ReplicaTable, predictions: Predictions, policy: Callable[[], QueuePolicy], decider: Decider
+    ) -> None:
         self._table = table
+        self._decider = decider
         self._predictions = predictions
         self._policy = policy
         self._targets: dict[tuple[bytes, bytes], _Target] = {}
@@ -120,30 +123,11 @@ class Admission:
 
     def judge(self, ask: Ask, now_us: int) -> Refusal | None:
         """None: taken. Refused while the agent drains, and where a miss of the objective is predicted."""
-        request = ask.request
-        if not self.accepting:
-            return refuse(Reason.DRAINING, "the agent drains and takes no new requests", request.id)
-        if ask.late_ok:
-            return None
-        wait_us = predicted_wait_us(
-            request,
-            ask.flow,
-            ask.function,
-            policy=self._policy(),
-            predictions=self._predictions,
-            now_us=now_us,
-        )
-        finish_us = wait_us + request.predicted_exec_us
-        late_by_us = finish_us - (request.objective_us - now_us)
-        if late_by_us <= 0:
-            return None
-        return refuse(
-            Reason.PREDICTED_MISS,
-            f"it would end {late_by_us // 1000} ms after its objective",
-            request.id,
-            predicted_finish_us=finish_us,
-            retry_after_us=max(RETRY_MIN_US, late_by_us),
-            estimated=True,
+        flow, policy, sight = ask.flow, self._policy(), None
+        if self.accepting and not ask.late_ok:
+            sight = look(flow, ask.function, policy=policy, predictions=self._predictions, now_us=now_us)
+        return self._decider.judge(
+            ask.function, ask.request, sight, product=flow.product, policy=policy, accepting=self.accepting
         )
 
     def _unknown(self, headers: Mapping[bytes, bytes], request_id: str) -> Refusal:

@@ -11,6 +11,7 @@ from ssl import SSLContext
 import structlog
 
 from stoker import metrics as m
+from stoker.decider import Decider
 from stoker.lifecycle import check_transition
 from stoker.model.device import Device, Reservation
 from stoker.model.function import Function, Probe, Sharing, Variant
@@ -49,13 +50,14 @@ class Agent:
         metrics: m.MetricsSink,
         queueing: str = "least-slack",
         settings: NodeSettings = NodeSettings(),  # noqa: B008  a frozen value
+        decider: Decider = Decider(),  # noqa: B008  it has no state
     ) -> None:
         """Raises UnknownName for a queueing policy that does not exist."""
         self._clock_us = clock_us
         self._sink = metrics
         self._settings = settings
         self._functions: dict[str, Function] = {}
-        self._predictions = Predictions()
+        self._predictions = decider.make_predictions()
         self._reservations = Reservations(devices)
         self._table = ReplicaTable(devices)
         self._changes = Changes()
@@ -67,10 +69,11 @@ class Agent:
             clock_us=clock_us,
             queueing=queueing,
             cut_grace_s=settings.cut_grace_s,
+            decider=decider,
         )
         self._exchange = Exchange(self._dispatcher, clock_us, settings, self._suspend)
         self._dispatcher.forward_by(self._exchange.run)
-        self._admission = Admission(self._table, self._predictions, lambda: self._dispatcher.policy)
+        self._admission = Admission(self._table, self._predictions, lambda: self._dispatcher.policy, decider)
         self._load = LoadStream(self._table, self._predictions, lambda: self._dispatcher.policy, clock_us)
         self._gauges = Gauges(self._table, metrics, lambda: self._dispatcher.policy)
         self._callbacks: list[Callable[[], None]] = []

@@ -10,9 +10,9 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from stoker import metrics as m
+from stoker.decider import Decider
 from stoker.model.replica import ReplicaState
 from stoker.policies.queueing.interface import QueuePolicy, Weights
-from stoker.policies.queueing.registry import exchange, make_queueing
 from stoker.prediction import Predictions
 from stoker.reasons import Reason
 from stoker.slots.offering import least_loaded_first, pop_for
@@ -37,8 +37,10 @@ class Dispatcher:
         clock_us: Callable[[], int],
         queueing: str,
         cut_grace_s: float,
+        decider: Decider,
     ) -> None:
-        self.policy: QueuePolicy = make_queueing(queueing)
+        self._decider = decider
+        self.policy: QueuePolicy = decider.make_queueing(queueing)
         self.active: set[Call] = set()
         """All calls that have not ended, those that still receive their body included."""
         self._table = table
@@ -152,7 +154,7 @@ class Dispatcher:
 
     def set_queueing(self, name: str) -> None:
         """Exchange the policy; what is queued stays queued. UnknownName changes nothing."""
-        self.policy = exchange(self.policy, name)
+        self.policy = self._decider.exchange(self.policy, name)
         self._holds_back = not self.policy.guarantees.work_conserving
         self.policy.set_weights(self._weights)
         self.offer(self._table.devices.values())

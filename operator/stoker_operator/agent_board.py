@@ -120,6 +120,17 @@ class AgentBoard:
                     of_function[variant] = max(took_ms * 1_000, of_function.get(variant, 0))
         return found
 
+    def exec_us(self) -> dict[str, dict[Variant, int]]:
+        """Measured execution times: the longest median where products differ, so that no slack is overstated."""
+        found: dict[str, dict[Variant, int]] = {}
+        for frame, _ in self._frames.values():
+            for key, profiles in frame.profiles.items():
+                of_function = found.setdefault(key, {})
+                for profile in profiles:
+                    median_us = round(profile.p50_ms * 1_000)
+                    of_function[profile.variant] = max(median_us, of_function.get(profile.variant, 0))
+        return found
+
     def profiles(self) -> dict[str, list[ProfileReport]]:
         """Run times by function, as each agent has measured them."""
         found: dict[str, list[ProfileReport]] = {}

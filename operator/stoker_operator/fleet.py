@@ -172,6 +172,7 @@ class Fleet:
             demand=self._demand.demand(),
             queued=self._agents.queued(),
             start_us=self._agents.start_us(),
+            exec_us=self._agents.exec_us(),
             failures=tuple(self._lives.failures),
             leaving=self._lives.leaving(),
             killed=self._lives.killed(),

@@ -310,6 +310,7 @@ class Leader:
         policy = self.policy.current
         return PlanParams(
             allocation=policy.allocation,
+            keep_alive=policy.keep_alive,
             keep_alive_max_us=policy.keep_alive_max_us,
             pre_warm=policy.pre_warm,
             quantum_us=round(self._settings.quantum_s * 1e6),

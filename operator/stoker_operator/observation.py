@@ -32,6 +32,7 @@ class Look(Struct, frozen=True, kw_only=True):
     demand: Demand
     queued: dict[str, dict[Variant, int]]
     start_us: dict[str, dict[Variant, int]]
+    exec_us: dict[str, dict[Variant, int]] = {}
     failures: tuple[Failure, ...]
     leaving: frozenset[str]
     killed: frozenset[str]
@@ -65,7 +66,7 @@ def observe(look: Look, waiting: Waiting) -> Observed:
     for each in homeless:
         reservations.extend(reservations_of(each.replica, assumed[each.replica.id], by_id))
     namespaces = {function.namespace for function in look.functions.values()}
-    bounds = {name: look.policy.rule(name).max_gpus for name in namespaces}
+    rules = {name: look.policy.rule(name) for name in namespaces}
     return Observed(
         functions=look.functions,
         devices=look.devices,
@@ -77,13 +78,15 @@ def observe(look: Look, waiting: Waiting) -> Observed:
         demand=look.demand,
         queued=look.queued,
         start_us=look.start_us,
+        exec_us=look.exec_us,
         failures=look.failures,
         leaving=look.leaving | taken,
         killed=look.killed,
         memory=look.memory,
         wall_us=look.wall_us,
         cross_tenant=look.policy.cross_tenant(namespaces),
-        max_gpus={name: bound for name, bound in bounds.items() if bound is not None},
+        max_gpus={name: rule.max_gpus for name, rule in rules.items() if rule.max_gpus is not None},
+        namespace_weights={name: rule.weight for name, rule in rules.items() if rule.weight != 1},
         nodes=look.nodes,
     )
 

@@ -13,9 +13,11 @@ import pytest
 import yaml
 
 from stoker.errors import InvalidObject
+from stoker.model.function import KeepAlivePolicy
 from stoker.model.policy import DEFAULT_PROFILE, PROFILES
 from stoker.model.quantity import CPU_PATTERN, DURATION_MAX_LENGTH, DURATION_PATTERN, MEMORY_PATTERN
 from stoker.policies.allocation.registry import ALLOCATION
+from stoker.policies.device_choice.registry import LIVE
 from stoker.policies.queueing.registry import POLICIES
 from stoker.wire.crd import decode_function
 from stoker.wire.function_node import Counts, FunctionNodeStatus
@@ -201,6 +203,8 @@ def test_the_policy_names_what_exists_and_nothing_else() -> None:
     spec = SCHEMAS["GpuPolicy"]["properties"]["spec"]["properties"]
     assert set(spec["queueing"]["enum"]) == set(POLICIES)
     assert set(spec["allocation"]["enum"]) == set(ALLOCATION)
+    assert set(spec["deviceChoice"]["enum"]) == LIVE
+    assert set(spec["keepAlive"]["properties"]["policy"]["enum"]) == {policy.value for policy in KeepAlivePolicy}
     assert set(spec["profile"]["enum"]) == set(PROFILES)
     assert spec["profile"]["default"] == DEFAULT_PROFILE
     for profile in PROFILES.values():

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from planning_world import CPU, GPU, S, World, cores, gpus, make_function, revision_of
 
 from stoker.control.planning import Drain, Kill, Start
-from stoker.model.function import ContainerSpec, CpuVariant, Sharing
+from stoker.model.function import ContainerSpec, CpuVariant, Function, KeepAlivePolicy, Sharing
 from stoker.model.replica import ReplicaState, ReplicaStatus
+from stoker.policies.allocation.registry import ALLOCATION
 from stoker.reasons import Reason
 
 pytestmark = pytest.mark.property
@@ -33,6 +34,9 @@ FUNCTIONS = st.builds(
     st.integers(1, 3),
     st.booleans(),
 )
+PARAMS = st.fixed_dictionaries(
+    {"allocation": st.sampled_from(sorted(ALLOCATION)), "keep_alive": st.sampled_from(KeepAlivePolicy)}
+)
 EVENTS = st.tuples(
     st.sampled_from(["load", "load", "load", "cpu load", "wake", "crash", "revise", "bad revision", "delete", "sick"]),
     st.integers(0, 3),
@@ -41,9 +45,19 @@ EVENTS = st.tuples(
 )
 
 
+def key_of(index: int) -> str:
+    """Of a function by its place: two namespaces in turn."""
+    return f"{'ab'[index % 2]}/f{index}"
+
+
+def made(index: int, fields: dict[str, object], revision: int = 1) -> Function:
+    namespace, _, name = key_of(index).partition("/")
+    return make_function(name, namespace=namespace, revision=revision, **fields)  # type: ignore[arg-type]
+
+
 def happen(world: World, bounds: list[dict[str, object]], event: str, which: int, number: int) -> None:
     index = which % len(bounds)
-    name, key = f"f{index}", f"default/f{index}"
+    name = key = key_of(index)
     if event in ("load", "cpu load"):
         world.want(name, number, CPU if event == "cpu load" else GPU)
     elif event == "wake":
@@ -53,7 +67,7 @@ def happen(world: World, bounds: list[dict[str, object]], event: str, which: int
     elif event in ("revise", "bad revision") and key in world.functions:
         revision = 10 * (1 + number) + index
         (world.crashes if event == "bad revision" else set()).add(revision_of(revision))
-        world.functions[key] = make_function(name, revision=revision, **bounds[index])  # type: ignore[arg-type]
+        world.functions[key] = made(index, bounds[index], revision)
     elif event == "delete":
         world.functions.pop(key, None)
     elif event == "sick":
@@ -64,12 +78,12 @@ def happen(world: World, bounds: list[dict[str, object]], event: str, which: int
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(FUNCTIONS, min_size=1, max_size=4), st.integers(1, 3), st.lists(EVENTS, max_size=14))
+@given(st.lists(FUNCTIONS, min_size=1, max_size=4), st.integers(1, 3), PARAMS, st.lists(EVENTS, max_size=14))
 def test_whatever_happens_the_plan_keeps_its_promises(
-    bounds: list[dict[str, object]], device_count: int, events: list[tuple[str, int, int, int]]
+    bounds: list[dict[str, object]], device_count: int, params: dict[str, str], events: list[tuple[str, int, int, int]]
 ) -> None:
-    functions = [make_function(f"f{i}", **fields) for i, fields in enumerate(bounds)]  # type: ignore[arg-type]
-    world = World(functions, [*gpus(device_count), cores()])
+    functions = [made(index, fields) for index, fields in enumerate(bounds)]
+    world = World(functions, [*gpus(device_count), cores()], **params)
     for event, which, number, steps in events:
         happen(world, bounds, event, which, number)
         for _ in range(steps):
@@ -83,7 +97,13 @@ def check(world: World, actions: tuple[object, ...]) -> None:
     for action in actions:
         if isinstance(action, Drain) and action.reason in (Reason.GIVES_WAY, Reason.QUANTUM_OVER, Reason.IDLE):
             # The victim's status is still there: at most its state has changed.
-            victim = world.replicas[action.replica_id].spec
+            status = world.replicas[action.replica_id]
+            victim = status.spec
+            if action.reason is Reason.QUANTUM_OVER:
+                assert status.ready_us is not None
+                assert world.now_us - status.ready_us >= world.params.quantum_us, "its quantum was cut short"
+            else:
+                assert status.in_flight == 0, "a busy replica gave way"
             function = world.functions[victim.function]
             live = [
                 r
@@ -120,7 +140,7 @@ def on_sick_device(world: World, replicas: list[ReplicaStatus]) -> bool:
 def test_when_all_demand_ends_the_world_comes_to_rest_at_its_minimum(
     bounds: list[dict[str, object]], events: list[tuple[str, int, int, int]]
 ) -> None:
-    functions = [make_function(f"f{i}", **fields) for i, fields in enumerate(bounds)]  # type: ignore[arg-type]
+    functions = [made(index, fields) for index, fields in enumerate(bounds)]
     world = World(functions, [*gpus(4, 81_920), cores()])
     for event, which, number, steps in events:
         if event not in ("sick", "bad revision"):
@@ -129,8 +149,8 @@ def test_when_all_demand_ends_the_world_comes_to_rest_at_its_minimum(
     for pair in list(world.load):
         world.load[pair] = 0
     world.run(180 * S, by_us=S)
-    for i, fields in enumerate(bounds):
-        least = fields["min_replicas"] if f"default/f{i}" in world.functions else 0
-        assert world.warm(f"f{i}") == least
+    for index, fields in enumerate(bounds):
+        least = fields["min_replicas"] if key_of(index) in world.functions else 0
+        assert world.warm(key_of(index)) == least
     assert world.plan().actions == ()
     assert world.memory.claims == ()

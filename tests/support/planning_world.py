@@ -59,7 +59,9 @@ def revision_of(number: int) -> str:
 def make_function(
     name: str = "f",
     *,
+    namespace: str = "default",
     revision: int = 1,
+    latency_us: int = S,
     gpu: tuple[GpuOption, ...] | None = None,
     memory_mib: int = 4096,
     sharing: Sharing = Sharing.EXCLUSIVE,
@@ -71,7 +73,7 @@ def make_function(
 ) -> Function:
     options = (GpuOption(memory_mib=memory_mib, sharing=sharing),) if gpu is None else gpu
     return Function(
-        namespace="default",
+        namespace=namespace,
         name=name,
         uid=name,
         generation=revision,
@@ -80,12 +82,17 @@ def make_function(
             container=container or ContainerSpec(),
             gpu=options,
             cpu_variant=cpu_variant,
-            slo=Slo(latency_us=S),
+            slo=Slo(latency_us=latency_us),
             fair_share=fair_share,
             progress_deadline_us=progress_deadline_us,
             scaling=Scaling(**scaling),
         ),
     )
+
+
+def key_of(name: str) -> str:
+    """A function's key by its name; `namespace/name` is one."""
+    return name if "/" in name else f"default/{name}"
 
 
 class World:
@@ -112,15 +119,19 @@ class World:
         self.last: Plan | None = None
         self._busy_until: dict[str, int] = {}
         self.known_start = True
+        self.exec_known_us: dict[str, int] = {}
+        """What plan() is told of execution times, by key."""
+        self.weights: dict[str, int] = {}
+        """Of namespaces."""
 
     def want(self, name: str, requests: int, variant: Variant = GPU) -> None:
         """So many requests are in the system for the function from now on."""
-        self.load[f"default/{name}", variant] = requests
+        self.load[key_of(name), variant] = requests
         if requests:
             self.wake(name, variant)
 
     def wake(self, name: str, variant: Variant = GPU) -> None:
-        self.wakes[f"default/{name}", variant] = self.now_us
+        self.wakes[key_of(name), variant] = self.now_us
 
     def observed(self) -> Observed:
         demand: dict[str, dict[Variant, VariantDemand]] = {}
@@ -136,6 +147,8 @@ class World:
             replicas=tuple(self.replicas.values()),
             demand=demand,
             start_us=starts if self.known_start else {},
+            exec_us={key: dict.fromkeys(Variant, took_us) for key, took_us in self.exec_known_us.items()},
+            namespace_weights=self.weights,
             failures=tuple(self.failures),
             leaving=frozenset(r.spec.id for r in self.replicas.values() if r.state is ReplicaState.DRAINING),
             memory=self.memory,
@@ -245,7 +258,7 @@ class World:
         return sorted(
             r.spec.id
             for r in self.replicas.values()
-            if r.spec.function == f"default/{name}"
+            if r.spec.function == key_of(name)
             and (state is None or r.state is state)
             and (revision is None or r.spec.revision == revision_of(revision))
         )
@@ -257,7 +270,8 @@ class World:
         return [a for _, a in self.actions if isinstance(a, Drain) and reason in (None, a.reason)]
 
     def starts(self, name: str | None = None) -> list[Start]:
-        return [a for _, a in self.actions if isinstance(a, Start) and name in (None, a.function.name)]
+        wanted = None if name is None else key_of(name)
+        return [a for _, a in self.actions if isinstance(a, Start) and wanted in (None, a.function.key)]
 
 
 def status_of(

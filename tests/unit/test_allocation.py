@@ -262,12 +262,13 @@ def test_greedy_dual_keeps_the_frequent_the_costly_and_the_small() -> None:
     policy = GreedyDual()
 
     def value(**fields: float) -> float:
-        base = {"frequency": 3, "start_us": 5 * S, "memory_mib": 1000, "clock": 1.0}
-        return policy.value(Resident(function="f", **{**base, **fields}))  # type: ignore[arg-type]
+        base = {"uses": 3, "reload_us": 5 * S, "memory_mib": 1000, "clock": 1.0}
+        unread = {"exec_us": 1, "loaded_us": 0, "idle_since_us": 0}
+        return policy.value(Resident(flow="f", **{**unread, **base, **fields}), 9 * S)  # type: ignore[arg-type]
 
     assert value() == 1.0 + 3 * 5 * S / 1000
-    assert value(frequency=4) > value()
-    assert value(start_us=6 * S) > value()
+    assert value(uses=4) > value()
+    assert value(reload_us=6 * S) > value()
     assert value(memory_mib=2000) < value()
     assert value(clock=2.0) > value()
     assert value(memory_mib=0) > 0

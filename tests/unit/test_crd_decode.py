@@ -127,7 +127,6 @@ def test_what_is_wrong_is_named_with_its_path(spec: dict[str, Any], path: str, w
         ({"access": {"visibility": "Public", "hostnames": ["a.example"]}}, "access"),
         ({"slo": {"latency": "1s", "maxCostPerHour": 1}}, "slo.maxCost"),
         ({"rollout": {"canaryPercent": 5}}, "rollout.canaryPercent"),
-        ({"scaling": {"keepAlive": {"policy": "SkiRental"}}}, "scaling.keepAlive.policy"),
         ({"fairShare": 2}, "fairShare"),
         ({"priority": "Batch"}, "priority"),
     ],

@@ -116,7 +116,6 @@ def test_labels_and_annotations_are_kept_except_those_that_no_pod_may_have() -> 
     [
         ({"slo": {"latency": "1s", "maxCostPerThousandRequests": 1}}, "slo.maxCost"),
         ({"rollout": {"canaryPercent": 5}}, "rollout.canaryPercent"),
-        ({"scaling": {"keepAlive": {"policy": "SkiRental"}}}, "scaling.keepAlive.policy"),
         ({"fairShare": 2}, "fairShare"),
         ({"priority": "Batch"}, "priority"),
         (

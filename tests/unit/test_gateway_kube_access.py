@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from gateway_fake_agent import Start, function, request, starting
 
+from stoker.admission import queue_full
 from stoker.model.function import Access, Function, QueueBounds, Variant, Visibility
 from stoker.reasons import Outcome, Reason
 from stoker_gateway.access import Caller, Denied, open_to_all, refusal_of
@@ -195,12 +196,13 @@ async def test_each_gateway_lets_in_its_share_of_the_queue(start: Start, gateway
 def test_a_body_that_the_whole_queue_could_take_comes_in_when_it_is_empty() -> None:
     from stoker_gateway.visit import FunctionState
 
-    state = FunctionState(function(queue=QueueBounds(max_requests=10, max_bytes=1000)))
-    assert not state.full(900, 4)
-    assert state.full(1001, 4)
+    bounds = QueueBounds(max_requests=10, max_bytes=1000)
+    state = FunctionState(function(queue=bounds))
+    assert not queue_full(bounds, state.crowd(4), 900)
+    assert queue_full(bounds, state.crowd(4), 1001)
     state.undispatched, state.undispatched_bytes = 1, 200
-    assert state.full(60, 4)
-    assert not state.full(50, 4)
+    assert queue_full(bounds, state.crowd(4), 60)
+    assert not queue_full(bounds, state.crowd(4), 50)
 
 
 async def test_wakes_are_told_as_long_as_they_matter_and_then_forgotten(

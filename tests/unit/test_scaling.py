@@ -12,7 +12,8 @@ pytestmark = pytest.mark.unit
 
 
 def size(load: int = 0, woken_us: int | None = None, now_us: int = 100 * S, **scaling: Any) -> Size:
-    return size_of(make_function(**scaling), GPU, load, woken_us, now_us, S)
+    function = make_function(**scaling)
+    return size_of(function, GPU, load, woken_us, now_us, max(S, function.spec.scaling.keep_alive_ttl_us))
 
 
 @pytest.mark.parametrize(
@@ -41,10 +42,9 @@ def test_only_a_warm_replica_without_work_is_idle() -> None:
 
 
 def test_one_that_never_served_is_kept_for_whoever_woke_it() -> None:
-    function = make_function(keep_alive_ttl_us=0)
-    assert keep_until_us(status_of(idle_since_us=5, served=1), function, S) == 5
-    assert keep_until_us(status_of(idle_since_us=5), function, S) == 5 + S
-    assert keep_until_us(status_of(), function, S) is None
+    assert keep_until_us(status_of(idle_since_us=5, served=1), 0, S) == 5
+    assert keep_until_us(status_of(idle_since_us=5), 0, S) == 5 + S
+    assert keep_until_us(status_of(), 0, S) is None
 
 
 def test_the_order_of_loss_is_starting_then_long_idle_then_least_busy() -> None:

@@ -5,8 +5,6 @@ from sim_worlds import endings, most_at_once, sim_function, workload
 
 from stoker.errors import UnknownName
 from stoker.model.function import GpuOption
-from stoker.policies.eviction.interface import IdleResident
-from stoker.policies.eviction.lru import Lru
 from stoker.testing.builders import make_cpu, make_function, make_gpu
 from stoker_sim.engine.setup import BadSetup, Form, Memory, Setup, Slowdowns
 from stoker_sim.engine.simulate import simulate
@@ -78,18 +76,10 @@ def test_a_copy_that_served_several_at_once_can_be_evicted_when_all_have_ended()
     assert result.residence.end_us[0] == 3000
 
 
-class GreedyDual(Lru):
-    """As FaasCache: the clock, and what it costs to come back."""
-
-    def value(self, resident: IdleResident, now_us: int) -> float:
-        return resident.clock + resident.uses * resident.reload_us / resident.memory_mib
-
-
-def test_an_eviction_policy_sees_uses_and_the_clock_at_the_last_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stoker_sim.engine.simulate.make_eviction", lambda name: GreedyDual())
+def test_an_eviction_policy_sees_uses_and_the_clock_at_the_last_use() -> None:
     functions = [function("a", cold_us=2500), *(function(name) for name in "bcdef")]
     requests = [(at * 5000, index, 100) for at, index in enumerate((0, 1, 2, 3, 4, 3, 5, 4))]
-    result = simulate(workload(functions, requests), setup())
+    result = simulate(workload(functions, requests), setup(memory=Memory(eviction="greedy-dual")))
     # a is worth 2.5, b 1. c evicts b and is worth 1 + 1; d evicts c and is worth 2 + 1; e evicts a. d is used again
     # and worth 2.5 + 2, so f evicts e (2.5 + 1).
     assert result.cold.tolist() == [True, True, True, True, True, False, True, True]
@@ -114,19 +104,13 @@ def test_an_evicted_function_comes_back_over_the_bus_faster_than_cold() -> None:
     assert result.start_us.tolist() == [1000, 1000, 300]
 
 
-class LeavesAfterAWhile(Lru):
-    """An eviction policy with a keep-alive."""
-
-    def keep_until_us(self, resident: IdleResident) -> int:
-        return resident.idle_since_us + 500
-
-
-def test_whoever_has_been_idle_as_long_as_its_policy_keeps_it_leaves_by_itself(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("stoker_sim.engine.simulate.make_eviction", lambda name: LeavesAfterAWhile())
+def test_whoever_has_been_idle_as_long_as_its_policy_keeps_it_leaves_by_itself() -> None:
+    definition = make_function(gpu=(GpuOption(memory_mib=1000),), keep_alive_ttl_us=500)
     # Idle from 1100; used again at 1599, so that the first date says nothing any more; gone at 2199.
-    result = simulate(workload(function(), [(0, 0, 100), (1599, 0, 100), (2300, 0, 100)]), setup())
+    result = simulate(
+        workload(sim_function(definition, cold_us=1000), [(0, 0, 100), (1599, 0, 100), (2300, 0, 100)]),
+        setup(memory=Memory(eviction="fixed-ttl")),
+    )
     assert result.cold.tolist() == [True, False, True]
     assert result.residence.end_us[0] == 2199
 

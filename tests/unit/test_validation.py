@@ -73,7 +73,7 @@ def test_defaults_are_filled_in_where_their_parent_is_there() -> None:
     spec = value["spec"]
     assert spec["timeout"] == "60s"
     assert spec["onPredictedMiss"] == ["Divert", "ServeLate"]
-    assert spec["scaling"]["keepAlive"] == {"policy": "FixedTTL", "ttl": "5m"}
+    assert spec["scaling"]["keepAlive"] == {"ttl": "5m"}
     assert spec["gpu"] == {"memory": "4Gi", "count": 1, "sharing": "Exclusive"}
     assert "cpuVariant" not in spec
     assert "readiness" not in spec["container"]

@@ -1,10 +1,11 @@
 """Who gives way to whom when no device is free: idle replicas by value, and turns under constant backlog.
 
 Two rules. (1) An idle replica of another function, above its minReplicas and not needed for that function's own
-demand, gives way; the allocation policy says which is worth least. (2) The quantum rule (DESIGN 4): nobody is idle
-under constant backlog, so when a function without a replica has waited longer than max(3 x its start-up, quantum), a
-replica that has itself been warm for the quantum, of the function with the most replica-seconds / weight above its
-minReplicas, gives way. Work in flight always runs to its end.
+demand, gives way; the allocation policy says which is worth least, and to whom it does. (2) The quantum rule (DESIGN
+4): nobody is idle under constant backlog, so when a function without a replica has waited longer than max(3 x its
+start-up, quantum), a replica that has itself been warm for the quantum, of the function that the policy calls greediest
+(most replica-seconds / weight, if it says nothing else) and above its minReplicas, gives way. A policy of shares lets
+functions trade turns before that, to even shares out. Work in flight always runs to its end.
 
 Replica-seconds decay exponentially (PlanParams.usage_memory_us): an hour of quiet use is forgotten in minutes, and a
 function that waits loses its claim to be the greediest. Service is charged by replica, whatever it is used for,
@@ -69,7 +70,10 @@ def grow_credit(credit: Credit, replicas: Sequence[ReplicaStatus], clock: float)
     if not replicas:
         return Credit(frequency=0, clock=clock)
     in_use = new > 0 or any(r.in_flight for r in replicas) or not credit.served
-    return Credit(frequency=credit.frequency + new, clock=clock if in_use else credit.clock, served=served)
+    since_us = credit.since_us if credit.served else min(r.started_us for r in replicas)
+    return Credit(
+        frequency=credit.frequency + new, since_us=since_us, clock=clock if in_use else credit.clock, served=served
+    )
 
 
 def find_eviction(  # noqa: PLR0917  the facts of one want

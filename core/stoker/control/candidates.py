@@ -5,21 +5,22 @@ are offered first and the search ends when no dearer one could be part of a bett
 for thousands of devices cost little.
 """
 
+import math
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from heapq import merge
 from itertools import islice
 
-from stoker.control import scaling
+from stoker.control import scaling, worth
 from stoker.control.allocation import Candidate, Eviction, find_eviction
 from stoker.control.capacity import Need
 from stoker.control.draft import Draft
 from stoker.control.holdings import Givers, Holder
 from stoker.control.planning import Pair
 from stoker.control.wants import Rank, Want
-from stoker.model.function import Function, Sharing
+from stoker.model.function import Function
 from stoker.model.replica import ReplicaState, ReplicaStatus
-from stoker.policies.allocation.interface import Resident
+from stoker.policies.allocation.interface import Wanting
 from stoker.reasons import Reason
 
 
@@ -54,43 +55,81 @@ def _offers(draft: Draft, want: Want, need: Need, tenant: str | None) -> Iterato
     """All that may give way to the want, in order of price; each pair in one rank only, so bounds count once."""
     givers = _givers(draft)
     classes = sorted(draft.board.classes_for((need,)))
-    own_value = _value(draft, want.pair) if want.rank is Rank.SCALE_OUT and not want.updates else None
+    policy = draft.policy
+    entitled = want.rank is not Rank.SCALE_OUT or want.updates
+    wanting = worth.wanting(draft, want, (need,)) if policy.asks or not entitled else None
     seen: set[Pair] = set()
+    if policy.own_first:
+        namespace = want.pair[0].partition("/")[0]
+        yield from _idle(draft, want, need, namespace if tenant is None else tenant, seen, givers, classes, own=True)
+    yield from _idle(draft, want, need, tenant, seen, givers, classes, wanting=wanting)
+    if want.updates:
+        yield from _own_old(draft, want)
+    if want.backlogged or (policy.shares and want.rank is not Rank.WEAK):
+        yield from _turns(draft, want, need, tenant, givers, classes, wanting)
+
+
+def _idle(  # noqa: PLR0917  one want's facts
+    draft: Draft,
+    want: Want,
+    need: Need,
+    tenant: str | None,
+    seen: set[Pair],
+    givers: Givers,
+    classes: list[int],
+    *,
+    wanting: Wanting | None = None,
+    own: bool = False,
+) -> Iterator[Candidate]:
+    """Idle replicas that give way, and those that no node takes; `own`: of the tenant, before all others.
+
+    Without `wanting` each of them may be taken.
+    """
+    policy = draft.policy
+    limit = math.inf if wanting is None else policy.limit(wanting, draft.now_us)
     for value, pair in merge(*(givers.idle[c] for c in classes if c in givers.idle)):
-        if own_value is not None and value >= own_value:
+        if value >= limit:
             break
         if pair in seen or not _may_give(pair, want, tenant):
             continue
         holder = _holder(draft, pair)
-        if holder is None:
+        if holder is None or (wanting is not None and not policy.may_take(wanting, holder.resident)):
             continue
         seen.add(pair)
+        cost = 0.0 if own else value
         for replica in holder.homeless:
             if _is_in_the_way(draft, replica, need):
-                yield Candidate(replica_id=replica.spec.id, rank=0, cost=value, reason=Reason.WAITING_FOR_NODE)
+                yield Candidate(replica_id=replica.spec.id, rank=0, cost=cost, reason=Reason.WAITING_FOR_NODE)
         idle = [r for r in holder.idle if _is_in_the_way(draft, r, need)][: holder.idle_spare]
         for replica in idle:
-            yield Candidate(replica_id=replica.spec.id, rank=0, cost=value, reason=Reason.GIVES_WAY)
-    if want.updates:
-        yield from _own_old(draft, want)
-    if want.backlogged:
-        yield from _turns(draft, want, need, tenant, givers, classes)
+            yield Candidate(replica_id=replica.spec.id, rank=0, cost=cost, reason=Reason.GIVES_WAY)
 
 
 def _turns(  # noqa: PLR0917  one want's facts
-    draft: Draft, want: Want, need: Need, tenant: str | None, givers: Givers, classes: list[int]
+    draft: Draft,
+    want: Want,
+    need: Need,
+    tenant: str | None,
+    givers: Givers,
+    classes: list[int],
+    wanting: Wanting | None,
 ) -> Iterator[Candidate]:
-    """The quantum rule: replicas that have had their turn, once the want has waited for its own."""
-    quantum_us = draft.params.quantum_us
-    # A start-up that was never measured does not lengthen the wait: a guess must not starve anybody.
-    patience_us = max(quantum_us, 3 * (draft.known_start_us(want.pair) or 0))
-    turn_us = draft.waiting_since_us(want.pair) + patience_us
+    """The quantum rule: replicas that have had their turn, once the want has waited for its own; where the policy
+    trades shares, earlier than that.
+    """
+    policy, quantum_us = draft.policy, draft.params.quantum_us
     ready = [givers.first_ready_us[c] for c in classes if c in givers.first_ready_us]
     if not ready:
         return
-    soonest_us = max(turn_us, min(ready) + quantum_us)
-    if soonest_us > draft.now_us:
-        draft.expect_turn(want.pair, soonest_us)
+    if want.backlogged:
+        turn_us = draft.waiting_since_us(want.pair) + worth.turn_of(draft, want.pair)
+        soonest_us = max(turn_us, min(ready) + quantum_us)
+        if soonest_us > draft.now_us:
+            draft.expect_turn(want.pair, soonest_us)
+            if not policy.shares:
+                return
+    kind = None if wanting is None else _kind(want, wanting, tenant, classes)
+    if kind in draft.unserved:
         return
     seen: set[Pair] = set()
     for negative_greed, pair in merge(*(givers.busy[c] for c in classes if c in givers.busy)):
@@ -99,6 +138,9 @@ def _turns(  # noqa: PLR0917  one want's facts
         holder = _holder(draft, pair)
         if holder is None or (holder.idle_spare and any(_is_in_the_way(draft, r, need) for r in holder.idle)):
             continue
+        if wanting is not None and not policy.may_turn(wanting, holder.resident):
+            continue
+        kind = None
         seen.add(pair)
         over = 0
         for replica in holder.warm:
@@ -107,11 +149,27 @@ def _turns(  # noqa: PLR0917  one want's facts
             if not _is_in_the_way(draft, replica, need):
                 continue
             over_us = (replica.ready_us or 0) + quantum_us
-            draft.expect_turn(want.pair, over_us)
+            if want.backlogged:
+                draft.expect_turn(want.pair, over_us)
+            else:
+                draft.due(over_us)
             if over_us > draft.now_us:
                 break  # the others have been warm for less
             over += 1
             yield Candidate(replica_id=replica.spec.id, rank=2, cost=negative_greed, reason=Reason.QUANTUM_OVER)
+    if kind is not None:
+        draft.unserved.add(kind)
+
+
+def _kind(want: Want, wanting: Wanting, tenant: str | None, classes: list[int]) -> tuple[object, ...] | None:
+    """What may_turn() can tell a want with no replica by from others of its variant; None for one that has some."""
+    mine = wanting.resident
+    if mine.devices:
+        return None
+    return (
+        want.pair[1], mine.namespace, mine.lead_us, mine.weight, wanting.patient, wanting.turn_us, wanting.tenant_holds,
+        tenant, *classes,
+    )  # fmt: skip
 
 
 def _may_give(pair: Pair, want: Want, tenant: str | None) -> bool:
@@ -186,15 +244,17 @@ def _look_at(draft: Draft, pair: Pair, function: Function) -> Holder | None:
         idle += settling
         spare += len(settling)
     turning = [r for r in warm if r.ready_us is not None] if bound > 0 else []
+    resident = worth.resident(draft, pair, idle[0] if idle else None)
     return Holder(
         function=function,
         idle=tuple(idle),
         idle_spare=max(0, min(bound, spare)),
         homeless=tuple(homeless),
-        value=_value(draft, pair),
+        resident=resident,
+        value=draft.policy.value(resident, draft.now_us),
         warm=tuple(sorted(turning, key=lambda r: (r.ready_us or 0, r.spec.id))),
         warm_spare=bound,
-        greed=draft.usage(pair).value_us / max(1, function.spec.fair_share),
+        greed=draft.policy.greed(resident),
     )
 
 
@@ -215,25 +275,3 @@ def _own_old(draft: Draft, want: Want) -> list[Candidate]:
         Candidate(replica_id=r.spec.id, rank=1, cost=float(index), reason=Reason.REVISION_REPLACED)
         for index, r in enumerate(scaling.least_loss_first(old))
     ]
-
-
-def _value(draft: Draft, pair: Pair) -> float:
-    """What the allocation policy gives for keeping a replica of the pair."""
-    function = draft.observed.functions[pair[0]]
-    credit = draft.memory[pair[0]].credit[pair[1]]
-    need = draft.needs(function, pair[1])[0]
-    memory_mib = need.memory_mib
-    if need.sharing is Sharing.EXCLUSIVE:
-        # It keeps everybody else off the whole device, however little of it it asked for.
-        devices = draft.board.devices
-        held = {d for r in draft.fleet.all_of(pair) for d in draft.devices_of(r)}
-        memory_mib = max([devices[d].memory_mib for d in held if d in devices], default=memory_mib)
-    return draft.policy.value(
-        Resident(
-            function=pair[0],
-            frequency=credit.frequency,
-            start_us=draft.start_us(pair),
-            memory_mib=memory_mib * need.count,
-            clock=credit.clock,
-        )
-    )

@@ -20,20 +20,27 @@ from stoker.control.planning import (
     Observed,
     Pair,
     PlanParams,
+    Shares,
     Start,
     Usage,
 )
+from stoker.control.shares import lead_us, namespace_of
+from stoker.control.tenancy import Tenant, Tenants, gave_way_us, tenants
 from stoker.model.demand import VariantDemand
 from stoker.model.fitting import fits_any
-from stoker.model.function import Function, Variant
+from stoker.model.function import Function, KeepAlivePolicy, Variant
 from stoker.model.replica import ReplicaSpec, ReplicaState, ReplicaStatus
 from stoker.names import replica_id
-from stoker.policies.allocation.interface import AllocationPolicy
+from stoker.policies.allocation.interface import AllocationPolicy, Resident
 from stoker.policies.allocation.registry import make_allocation_policy
+from stoker.policies.eviction.interface import EvictionParams, EvictionPolicy
+from stoker.policies.eviction.registry import make_keep_alive
 from stoker.policies.prewarm.interface import NOTHING, ArrivalHistory, Forecast
+from stoker.prediction import EXEC_PRIOR_CAP_US
 from stoker.reasons import Reason
 
 _NO_DEMAND = VariantDemand()
+_NOBODY = Tenant()
 
 
 class Draft:
@@ -55,9 +62,13 @@ class Draft:
         )
         self.memory: dict[str, FunctionMemory] = {}
         self.clocks = dict(observed.memory.clocks)
+        self.shares: dict[Variant, Shares] = {}
+        """As of now; of policies that need none, none."""
         self.actions: list[Action] = []
         self.waiting: set[Pair] = set()
         """Pairs that wait for a device after this plan."""
+        self.lacking: set[Pair] = set()
+        """Those of them that need it: not for a wake only, and no bound of their own is in the way."""
         self.turn_us: dict[Pair, int] = {}
         """When the quantum rule gives a waiting pair its turn, where that is known."""
         self.holders: dict[Pair, Holder | None] = {}
@@ -70,6 +81,13 @@ class Draft:
         self.stale_givers: set[Pair] = set()
         self.holdings: dict[frozenset[int], Holding] = {}
         """Of stoker.control.sentences, by the classes of devices."""
+        self.unserved: set[tuple[object, ...]] = set()
+        """Of stoker.control.candidates: kinds of wants that found nobody whose turn is over."""
+        self.claimants: dict[Pair, Resident] = {}
+        """Of stoker.control.worth: pairs that want something, as the allocation policy is shown them."""
+        self._tenants: Tenants | None = None
+        self._gave_way_us: dict[tuple[str, Variant], int] | None = None
+        self._keep_alive: dict[KeepAlivePolicy, EvictionPolicy] = {}
         self._freed: set[str] | None = None
         self._blocked: Counter[str] | None = None
         self._misfits: dict[Needs, str | None] = {}
@@ -124,6 +142,54 @@ class Draft:
         known = self.known_start_us(pair)
         return self.params.start_prior_us if known is None else known
 
+    def exec_us(self, pair: Pair) -> int:
+        """Execution time, measured or assumed as stoker.prediction does."""
+        known = self.observed.exec_us.get(pair[0], {}).get(pair[1])
+        if known is not None:
+            return known
+        return max(1, min(self.observed.functions[pair[0]].spec.slo.latency_us // 2, EXEC_PRIOR_CAP_US))
+
+    def keep_alive(self, policy: KeepAlivePolicy) -> EvictionPolicy:
+        """The policy of that name, made once in a plan."""
+        found = self._keep_alive.get(policy)
+        if found is None:
+            made = make_keep_alive(policy, EvictionParams(seed=self.params.seed))
+            found = self._keep_alive[policy] = made
+        return found
+
+    def leads_us(self, pair: Pair) -> tuple[float, float]:
+        """How far ahead the function is in its namespace, and the namespace among all."""
+        shares = self.shares.get(pair[1])
+        if shares is None:
+            return 0.0, 0.0
+        namespace = namespace_of(pair[0])
+        level = shares.functions.get(namespace)
+        return 0.0 if level is None else lead_us(level, pair[0]), lead_us(shares.namespaces, namespace)
+
+    def tenant(self, pair: Pair) -> Tenant:
+        """What the namespace of the pair holds and gets."""
+        if self._tenants is None:
+            self._tenants = tenants(self.fleet, self.board, self.actions)
+        return self._tenants.get((namespace_of(pair[0]), pair[1]), _NOBODY)
+
+    def tenant_gave_way_us(self, pair: Pair) -> int:
+        """When one of that namespace gave way last; 0: never."""
+        if self._gave_way_us is None:
+            self._gave_way_us = gave_way_us(self.memory)
+        return self._gave_way_us.get((namespace_of(pair[0]), pair[1]), 0)
+
+    def _tenant_changed(self, pair: Pair) -> None:
+        """The pair gets or gives something: what policies are shown of its namespace is out of date."""
+        self._tenants = None
+        self.unserved.clear()
+        if self.policy.by_tenant:
+            self.claimants.clear()
+            namespace = namespace_of(pair[0])
+            for other in self.fleet.pairs():
+                if other[1] is pair[1] and namespace_of(other[0]) == namespace:
+                    self.holders.pop(other, None)
+                    self.stale_givers.add(other)
+
     def wanted(self, key: str) -> Function:
         """The function as of the revision that is to run."""
         return rollout.wanted(self.memory[key], self.observed.functions[key])
@@ -159,6 +225,7 @@ class Draft:
         """Keep the devices for the pair."""
         self.board.claim(pair, need, devices)
         self.freed().difference_update(devices)
+        self._tenant_changed(pair)
 
     def forecast(self, pair: Pair) -> Forecast:
         """What is wanted of the pair ahead of requests."""
@@ -188,8 +255,6 @@ class Draft:
         if found.until_us is not None:
             self.due(found.until_us)
         self.forecasts[pair] = found
-        for variant in function.variants[1:]:
-            self.forecasts[function.key, variant] = Forecast(keep_us=found.keep_us)
 
     def least(self, function: Function, pair: Pair) -> int:
         """Replicas of the pair that nobody may take away: minReplicas, or what a window wants."""
@@ -247,6 +312,7 @@ class Draft:
         self.fleet.leaving.add(replica.spec.id)
         self.holders.pop(pair, None)
         self.stale_givers.add(pair)
+        self._tenant_changed(pair)
         if self._freed is not None:
             self._freed.update(d for d in self.devices_of(replica) if not self.board.is_claimed(d))
 
@@ -256,8 +322,9 @@ class Draft:
         self.actions.append(Drain(replica_id=replica.spec.id, reason=reason, for_function=for_function))
         memory = self.memory.get(replica.spec.function)
         if memory is not None and reason in (Reason.GIVES_WAY, Reason.QUANTUM_OVER):
-            gave_way_us = {**memory.gave_way_us, replica.spec.variant: self.now_us}
-            self.memory[replica.spec.function] = replace(memory, gave_way_us=gave_way_us)
+            at_us = {**memory.gave_way_us, replica.spec.variant: self.now_us}
+            self.memory[replica.spec.function] = replace(memory, gave_way_us=at_us)
+            self._gave_way_us = None
 
     def kill(self, replica: ReplicaStatus, reason: Reason, detail: str, *, failed: bool = True) -> None:
         """End a broken replica now and count it as a failure (unless only its revision was given up)."""
@@ -298,6 +365,7 @@ class Draft:
         avoid_nodes = tuple(sorted(self.avoided(pair)))
         self.actions.append(Start(spec=spec, reservations=reservations, function=function, avoid_nodes=avoid_nodes))
         self.fleet.started[pair] = self.fleet.started.get(pair, 0) + 1
+        self._tenant_changed(pair)
         self.memory[function.key] = rollout.trying(self.memory[function.key], function.revision, self.now_us)
 
     def set_waiting(self, pair: Pair, *, waits: bool) -> None:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from stoker.control.planning import Pair
 from stoker.model.function import Function
 from stoker.model.replica import ReplicaStatus
+from stoker.policies.allocation.interface import Resident
 
 
 class Holder(Struct, frozen=True):
@@ -22,12 +23,13 @@ class Holder(Struct, frozen=True):
     """How many of them its own demand and minReplicas can spare."""
     homeless: tuple[ReplicaStatus, ...]
     """Those that no node has taken for too long: they hold what they cannot use, so nothing protects them."""
+    resident: Resident
+    """The pair, for the allocation policy."""
     value: float
     warm: tuple[ReplicaStatus, ...]
     """Warm replicas, the longest warm first, where its minReplicas can spare any."""
     warm_spare: int
     greed: float
-    """Usage / weight."""
 
 
 Ranked = list[tuple[float, Pair]]

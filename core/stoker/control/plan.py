@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from stoker.control import allocation, candidates, rollout, unfit
+from stoker.control import allocation, candidates, rollout, shares, unfit, worth
 from stoker.control.conditions import describe
 from stoker.control.draft import Draft
 from stoker.control.fleet import is_blocker
@@ -25,6 +25,7 @@ from stoker.control.planning import (
     PlanMemory,
     PlanParams,
     Stop,
+    Usage,
 )
 from stoker.control.wants import Rank, Want, shape
 from stoker.model.device import DeviceKind
@@ -51,6 +52,7 @@ def plan(observed: Observed, now_us: int, params: PlanParams, *, describes: bool
     ]
     draft.board.set_claims(_standing_claims(draft, wants))
     _serve(draft, wants)
+    _settle_shares(draft)
     unfit.release_blockers(draft)
     _stop_drained(draft)
     for key, function in observed.functions.items():
@@ -60,13 +62,19 @@ def plan(observed: Observed, now_us: int, params: PlanParams, *, describes: bool
     return Plan(
         actions=tuple(draft.actions),
         statuses={key: describe(draft, function) for key, function in observed.functions.items()} if describes else {},
-        memory=PlanMemory(functions=draft.memory, claims=tuple(draft.board.claims), clocks=draft.clocks),
+        memory=PlanMemory(
+            functions=draft.memory, claims=tuple(draft.board.claims), clocks=draft.clocks, shares=draft.shares
+        ),
         next_due_us=draft.next_due_us(busy=busy),
     )
 
 
 def _fold(draft: Draft) -> None:
     observed, now_us = draft.observed, draft.now_us
+    if draft.policy.shares:
+        for which, held in observed.memory.shares.items():
+            used = ((key, of.usage.get(which, Usage())) for key, of in observed.memory.functions.items())
+            draft.shares[which] = shares.charge(held, now_us, used, observed.functions, observed.namespace_weights)
     failures: dict[str, list[Failure]] = {}
     for failure in observed.failures:
         failures.setdefault(failure.function, []).append(failure)
@@ -173,7 +181,7 @@ def _serve(draft: Draft, wants: list[Want]) -> None:
     """Give devices to wants, in order; free some where that is due."""
     refused: set[Pair] = set()
     pending: dict[Pair, int] = {}
-    for want in sorted(wants, key=lambda w: (w.rank, w.since_us, w.pair)):
+    for want in _in_order(draft, wants):
         pair = want.pair
         if pair in refused:
             continue
@@ -184,6 +192,8 @@ def _serve(draft: Draft, wants: list[Want]) -> None:
         if want.extra:
             continue
         draft.waiting.add(pair)
+        if want.rank is not Rank.WEAK and pair not in draft.over_quota:
+            draft.lacking.add(pair)
         if want.backlogged:
             draft.set_waiting(pair, waits=True)
         waits_for = pending.get(pair, 0)
@@ -193,6 +203,33 @@ def _serve(draft: Draft, wants: list[Want]) -> None:
             refused.add(pair)
         else:
             pending[pair] = waits_for + 1
+
+
+def _in_order(draft: Draft, wants: list[Want]) -> list[Want]:
+    """The order in which wants are served: by rank, and within one as the allocation policy says."""
+    policy = draft.policy
+    if policy.fifo:
+        return sorted(wants, key=lambda want: (want.rank, want.since_us, want.pair))
+    urgency: dict[Pair, float] = {}
+    for want in wants:
+        if want.pair not in urgency:
+            urgency[want.pair] = policy.urgency(worth.wanting(draft, want, draft.needs(want.function, want.pair[1])))
+    return sorted(wants, key=lambda want: (want.rank, urgency[want.pair], want.since_us, want.pair))
+
+
+def _settle_shares(draft: Draft) -> None:
+    """Remember who lacks a device, where the allocation policy is one of shares. What no device of the fleet would do
+    for is not lacking any.
+    """
+    if not draft.policy.shares:
+        return
+    could = [pair for pair in draft.lacking if draft.board.classes_for(draft.needs(draft.wanted(pair[0]), pair[1]))]
+    for variant in Variant:
+        after = shares.settle(draft.shares.get(variant), draft.now_us, could, variant)
+        if after is None:
+            draft.shares.pop(variant, None)
+        else:
+            draft.shares[variant] = after
 
 
 def _start(draft: Draft, want: Want) -> bool:
@@ -225,7 +262,7 @@ def _free_devices(draft: Draft, want: Want) -> bool:
             draft.kill(replica, victim.reason, f"no node took its pod within {since}: {replica.waiting_detail}")
             continue
         draft.drain(replica, victim.reason, pair[0])
-        if victim.rank == 0:
+        if victim.rank == 0 and draft.policy.ages:
             draft.clocks[pair[1]] = max(draft.clocks.get(pair[1], 0.0), victim.cost)
     draft.claim(pair, eviction.need, eviction.devices)
     return True

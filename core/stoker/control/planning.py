@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from stoker.model.demand import Demand
 from stoker.model.device import Device, Reservation
-from stoker.model.function import Function, PreWarmPolicy, Sharing, Variant
+from stoker.model.function import Function, KeepAlivePolicy, PreWarmPolicy, Sharing, Variant
 from stoker.model.replica import ReplicaSpec, ReplicaStatus
 from stoker.model.status import FunctionStatus
 from stoker.policies.prewarm.interface import ArrivalHistory
@@ -98,9 +98,11 @@ class Usage(Struct, frozen=True, kw_only=True):
 
 
 class Credit(Struct, frozen=True, kw_only=True):
-    """What greedy-dual remembers of a pair: uses since it last had no replica, and the clock at its last use."""
+    """What allocation by value remembers of a pair: uses since it had no replica, and the clock at its last use."""
 
     frequency: int = 0
+    since_us: int = 0
+    """When they began to count: the first start since."""
     clock: float = 0.0
     served: dict[str, tuple[int, int]] = {}
     """Per live replica its start and its count of served requests, as last seen (ids are used again)."""
@@ -145,6 +147,29 @@ class FunctionMemory(Struct, frozen=True, kw_only=True):
     """Of the primary variant; kept only while a policy of the function learns from it."""
 
 
+class Level(Struct, frozen=True):
+    """Virtual times of the members of one level (namespaces, or the functions of one namespace), in microseconds of
+    device time over weight. stoker.control.shares has the rules.
+    """
+
+    virtual_us: float = 0.0
+    """The least time of a member that lacks a device, and never less than it was."""
+    times_us: dict[str, float] = {}
+    """Of a member that is not named: the virtual time."""
+    lacking: frozenset[str] = frozenset()
+    """Those that lacked a device after the last plan."""
+
+
+class Shares(Struct, frozen=True, kw_only=True):
+    """What allocation by shares remembers of all devices of one kind."""
+
+    at_us: int
+    """Until when device time is charged."""
+    namespaces: Level = Level()
+    functions: dict[str, Level] = {}
+    """By namespace; members are keys."""
+
+
 class Claim(Struct, frozen=True, kw_only=True):
     """Devices that are being freed for one waiting pair; nobody else gets them until it starts or stops wanting."""
 
@@ -163,6 +188,8 @@ class PlanMemory(Struct, frozen=True, kw_only=True):
     claims: tuple[Claim, ...] = ()
     clocks: dict[Variant, float] = {}
     """Greedy-dual clock per variant: the value of the last victim."""
+    shares: dict[Variant, Shares] = {}
+    """Only while the allocation policy needs them, and somebody lacks a device or is ahead."""
 
 
 class Observed(Struct, frozen=True, kw_only=True):
@@ -179,6 +206,8 @@ class Observed(Struct, frozen=True, kw_only=True):
     queued: dict[str, dict[Variant, int]] = {}
     start_us: dict[str, dict[Variant, int]] = {}
     """Measured start-up by pair, cold to warm; a pair without an entry was never measured."""
+    exec_us: dict[str, dict[Variant, int]] = {}
+    """Measured execution times of pairs with replicas; a pair without an entry was never measured."""
     failures: tuple[Failure, ...] = ()
     """Failures since the last plan."""
     leaving: frozenset[str] = frozenset()
@@ -192,6 +221,8 @@ class Observed(Struct, frozen=True, kw_only=True):
     """Namespaces that may share a device with one another."""
     max_gpus: dict[str, int] = {}
     """GPUs that the replicas of a namespace may hold in all; a namespace without an entry has no bound."""
+    namespace_weights: dict[str, int] = {}
+    """Shares of namespaces under contention; 1 without an entry."""
     nodes: dict[Pair, frozenset[str]] = {}
     """Nodes that the pods of a pair may go to (GpuPolicy.pools); a pair without an entry may go to any."""
 
@@ -219,6 +250,10 @@ class PlanParams(Struct, frozen=True, kw_only=True):
     """Least time that a wake counts, also with a keep-alive of zero."""
     pre_warm: PreWarmPolicy = PreWarmPolicy.NONE
     """Of functions that do not set scaling.preWarm."""
+    keep_alive: KeepAlivePolicy = KeepAlivePolicy.FIXED_TTL
+    """Of functions that do not set scaling.keepAlive.policy."""
+    seed: int = 0
+    """Of a policy that draws."""
     keep_alive_max_us: int | None = None
     """No idle replica is kept longer, whatever its function asks; None: unbounded."""
     resync_us: int = 1_000_000

@@ -26,27 +26,22 @@ class Size(Struct, frozen=True, kw_only=True):
     """When the weak want ends unless it is woken again."""
 
 
-def keep_alive_us(function: Function, forecast: Forecast = NOTHING) -> int:
-    """How long an idle replica stays."""
-    return function.spec.scaling.keep_alive_ttl_us if forecast.keep_us is None else forecast.keep_us
-
-
 def size_of(  # noqa: PLR0917  one pair's facts
     function: Function,
     variant: Variant,
     load: int,
     last_wake_us: int | None,
     now_us: int,
-    least_wake_us: int,
+    wake_lasts_us: int,
     forecast: Forecast = NOTHING,
 ) -> Size:
-    """What is wanted of a pair with `load` requests that need a replica."""
+    """What is wanted of a pair with `load` requests that need a replica. A wake counts for `wake_lasts_us`."""
     most = function.max_replicas_of(variant)
     least = min(max(function.min_replicas_of(variant), forecast.firm), most)
     strong = min(max(-(-load // function.concurrency_of(variant)), least), most)
     until = None
     if last_wake_us is not None:
-        until = last_wake_us + max(keep_alive_us(function, forecast), least_wake_us)
+        until = last_wake_us + wake_lasts_us
     woken = until is not None and now_us < until
     weak = min(max(strong, 1 if woken else 0, forecast.weak), most)
     return Size(
@@ -59,20 +54,17 @@ def is_idle(replica: ReplicaStatus) -> bool:
     return replica.state is ReplicaState.WARM and replica.in_flight == 0 and replica.idle_since_us is not None
 
 
-def keep_until_us(
-    replica: ReplicaStatus, function: Function, least_us: int, forecast: Forecast = NOTHING
-) -> int | None:
-    """When an idle replica has been kept alive long enough; None while it is not idle.
+def keep_until_us(replica: ReplicaStatus, stays_us: int, least_us: int) -> int | None:
+    """When an idle replica, which may be so for `stays_us`, has been kept alive long enough; None while it is not idle.
 
     One that was never used stays for at least `least_us`: whoever woke it must get the chance to come back. So does one
     that no node takes: it starts nothing that could be in use.
     """
     if is_homeless(replica):
-        return replica.started_us + max(keep_alive_us(function, forecast), least_us)
+        return replica.started_us + max(stays_us, least_us)
     if not is_idle(replica) or replica.idle_since_us is None:
         return None
-    ttl_us = keep_alive_us(function, forecast)
-    return replica.idle_since_us + (ttl_us if replica.served else max(ttl_us, least_us))
+    return replica.idle_since_us + (stays_us if replica.served else max(stays_us, least_us))
 
 
 def is_homeless(replica: ReplicaStatus) -> bool:

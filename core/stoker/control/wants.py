@@ -7,13 +7,12 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from stoker.control import rollout, scaling, unfit
+from stoker.control import keeping, rollout, scaling, unfit
 from stoker.control.draft import Draft
 from stoker.control.planning import Pair
 from stoker.control.scaling import Size
 from stoker.model.function import Function, Variant
 from stoker.model.replica import ReplicaState, ReplicaStatus
-from stoker.policies.prewarm.interface import NOTHING
 from stoker.reasons import Reason
 
 
@@ -96,8 +95,10 @@ def shape(draft: Draft, function: Function, variant: Variant) -> list[Want]:
 
 
 def _size(draft: Draft, function: Function, pair: Pair, load: int) -> Size:
-    woken_us = draft.last_wake_us(pair)
-    return scaling.size_of(function, pair[1], load, woken_us, draft.now_us, draft.params.wake_us, draft.forecast(pair))
+    woken_us, lasts_us = draft.last_wake_us(pair), draft.params.wake_us
+    if woken_us is not None:
+        lasts_us = max(lasts_us, keeping.stays_us(draft, function, pair))
+    return scaling.size_of(function, pair[1], load, woken_us, draft.now_us, lasts_us, draft.forecast(pair))
 
 
 def _drop_superseded(draft: Draft, pair: Pair, revision: str) -> None:
@@ -124,11 +125,13 @@ def _drain_idle(
         draft.drain(replica, Reason.SCALED_DOWN)
     left = [r for r in replicas if r not in over]
     spare = max(0, len(left) - keep)
-    forecast = draft.forecast((function.key, replicas[0].spec.variant)) if replicas else NOTHING
     homeless = [r for r in left if scaling.is_homeless(r)]
     for replica in [*homeless, *scaling.longest_idle_first(left)]:
-        until_us = scaling.keep_until_us(replica, function, draft.params.wake_us, forecast)
-        if until_us is None or len(left) <= size.least:
+        if len(left) <= size.least:
+            break
+        stays_us = keeping.stays_us(draft, function, (function.key, replica.spec.variant), replica)
+        until_us = scaling.keep_until_us(replica, stays_us, draft.params.wake_us)
+        if until_us is None:
             continue
         if until_us <= draft.now_us and spare > 0:
             spare -= 1

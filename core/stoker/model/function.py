@@ -72,13 +72,15 @@ class Priority(StrEnum):
 
 
 class KeepAlivePolicy(StrEnum):
-    """How long an idle replica stays."""
+    """How long an idle replica stays (stoker.policies.eviction)."""
 
     FIXED_TTL = "FixedTTL"
     SKI_RENTAL = "SkiRental"
+    SKI_RENTAL_RANDOM = "SkiRentalRandom"
     GREEDY_DUAL = "GreedyDual"
     HYBRID_HISTOGRAM = "HybridHistogram"
     LIGHT_FIRST = "LightFirst"
+    LRU = "LRU"
 
 
 class PreWarmPolicy(StrEnum):
@@ -168,7 +170,8 @@ class Scaling(Struct, frozen=True, kw_only=True):
     min_replicas: int = 0
     max_replicas: int = 10
     concurrency: int = 1
-    keep_alive: KeepAlivePolicy = KeepAlivePolicy.FIXED_TTL
+    keep_alive: KeepAlivePolicy | None = None
+    """None: what the GpuPolicy says."""
     keep_alive_ttl_us: int = 300_000_000
     pre_warm: PreWarm | None = None
     """None: what the GpuPolicy says."""

@@ -57,7 +57,7 @@ PROFILES: dict[str, Profile] = {
     ),
     "FairShare": Profile(
         queueing="mqfq-sticky",
-        allocation="greedy-dual",
+        allocation="fair",
         device_choice="slack",
         placement="slack-warm",
         keep_alive=KeepAlivePolicy.FIXED_TTL,
@@ -139,6 +139,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     allocation: str
     device_choice: str
     keep_alive: KeepAlivePolicy
+    """What functions get that do not set scaling.keepAlive.policy."""
     keep_alive_max_us: int | None = None
     """No idle replica is kept longer than this, whatever its function asks; None: unbounded."""
     pre_warm: PreWarmPolicy

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from stoker.model.function import Measure, OnMiss, Priority, Sharing
+from stoker.model.function import KeepAlivePolicy, Measure, OnMiss, Priority, Sharing
 
 # Python's `$` also matches before a final newline, RE2's does not: hence `\Z`.
 Label = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")]
@@ -173,7 +173,7 @@ class Queue(Wire, frozen=True, kw_only=True):
 
 
 class KeepAlive(Wire, frozen=True, kw_only=True):
-    policy: Literal["FixedTTL", "SkiRental", "GreedyDual", "HybridHistogram", "LightFirst"] = "FixedTTL"
+    policy: KeepAlivePolicy | UnsetType = UNSET
     ttl: str = "5m"
 
 

@@ -5,8 +5,6 @@ from msgspec import UNSET
 from stoker.model.function import Priority
 from stoker.wire import crd_types as wire
 
-_ACTING = ("FixedTTL", "HybridHistogram")
-
 
 def warnings(spec: wire.GpuFunctionSpec) -> tuple[str, ...]:
     """One sentence for each field that acts nowhere yet."""
@@ -15,12 +13,6 @@ def warnings(spec: wire.GpuFunctionSpec) -> tuple[str, ...]:
         said.append("spec.slo.maxCostPerHour and maxCostPerThousandRequests do not act yet: nothing here has a price.")
     if spec.rollout.canary_percent is not UNSET:
         said.append("spec.rollout.canaryPercent does not act yet: a new revision that is ready gets all requests.")
-    keep_alive = spec.scaling.keep_alive
-    if keep_alive.policy not in _ACTING:
-        said.append(
-            f"spec.scaling.keepAlive.policy {keep_alive.policy} does not act yet: "
-            f"FixedTTL with ttl {keep_alive.ttl} does."
-        )
     if spec.fair_share != 1:
         said.append("spec.fairShare acts on turns on devices, and on requests where the queueing policy keeps shares.")
     if spec.priority is not Priority.STANDARD:

@@ -24,6 +24,10 @@ from stoker.model.policy import (
     Toleration,
 )
 from stoker.model.quantity import parse_duration_us
+from stoker.policies.allocation.fair import Fair
+from stoker.policies.allocation.registry import ALLOCATION
+from stoker.policies.device_choice.registry import LIVE
+from stoker.policies.eviction.registry import make_keep_alive
 from stoker.policies.queueing.registry import POLICIES
 from stoker.wire.conversion import convert
 from stoker.wire.crd_types import Cost, Label, ProductName, ResourceName, Subdomain, Wire
@@ -46,10 +50,14 @@ NamespaceName = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^([a-
 if TYPE_CHECKING:
     ProfileName = str
     QueueingName = str
+    AllocationName = str
+    DeviceChoiceName = str
 else:
     # The names that exist, which a type checker cannot know.
     ProfileName = Literal[tuple(PROFILES)]
     QueueingName = Literal[tuple(POLICIES)]
+    AllocationName = Literal[tuple(ALLOCATION)]
+    DeviceChoiceName = Literal[tuple(sorted(LIVE))]
 
 
 class Placement(Wire, frozen=True, kw_only=True):
@@ -63,7 +71,7 @@ class Admission(Wire, frozen=True, kw_only=True):
 
 
 class KeepAlive(Wire, frozen=True, kw_only=True):
-    policy: Literal["FixedTTL"] | UnsetType = UNSET
+    policy: KeepAlivePolicy | UnsetType = UNSET
     max_ttl: str | UnsetType = UNSET
 
 
@@ -114,8 +122,8 @@ class NamespaceSpec(Wire, frozen=True, kw_only=True):
 class GpuPolicySpec(Wire, frozen=True, kw_only=True):
     profile: ProfileName = DEFAULT_PROFILE
     queueing: QueueingName | UnsetType = UNSET
-    allocation: Literal["greedy-dual"] | UnsetType = UNSET
-    device_choice: Literal["slack"] | UnsetType = UNSET
+    allocation: AllocationName | UnsetType = UNSET
+    device_choice: DeviceChoiceName | UnsetType = UNSET
     placement: Placement = Placement()
     admission: Admission = Admission()
     keep_alive: KeepAlive = KeepAlive()
@@ -153,7 +161,7 @@ def decode_policy(document: dict[str, Any], *, mode: Mode = Mode.EMBEDDED) -> Po
         queueing=spec.queueing or profile.queueing,
         allocation=spec.allocation or profile.allocation,
         device_choice=spec.device_choice or profile.device_choice,
-        keep_alive=KeepAlivePolicy(spec.keep_alive.policy or profile.keep_alive),
+        keep_alive=spec.keep_alive.policy or profile.keep_alive,
         keep_alive_max_us=parse_duration_us(spec.keep_alive.max_ttl) if spec.keep_alive.max_ttl is not UNSET else None,
         pre_warm=PreWarmPolicy(spec.pre_warm.policy or profile.pre_warm),
         admission=spec.admission.mode,
@@ -163,7 +171,10 @@ def decode_policy(document: dict[str, Any], *, mode: Mode = Mode.EMBEDDED) -> Po
         pools=tuple(_pool(pool) for pool in spec.pools),
         namespaces={entry.name: _rule(entry, others) for entry in spec.namespaces if entry.name != EVERYONE},
         others=others,
-        warnings=_embedded_warnings(spec) if mode is Mode.EMBEDDED else _cluster_warnings(spec),
+        warnings=(
+            *_order_warnings(spec),
+            *(_embedded_warnings(spec) if mode is Mode.EMBEDDED else _cluster_warnings(spec)),
+        ),
     )
 
 
@@ -260,6 +271,16 @@ def _unique(items: Iterable[str], path: str) -> None:
     _require(len(set(seen)) == len(seen), path, "must not name anything twice")
 
 
+def _order_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
+    """Where a keep-alive policy has an order of its own and another one says who gives way."""
+    policy = spec.keep_alive.policy
+    acts = spec.allocation or PROFILES[spec.profile].allocation
+    if policy is UNSET or (own := make_keep_alive(policy).name) not in ALLOCATION or own == acts:
+        return ()
+    kept = f"spec.keepAlive.policy {policy.value} keeps replicas until a device is needed"
+    return (f"{kept}, and does not say who gives way then: spec.allocation does, which is {acts}.",)
+
+
 def _embedded_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
     """One sentence for each field that is accepted and does not act in embedded mode yet."""
     said = []
@@ -286,7 +307,9 @@ def _cluster_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
     if spec.prices:
         said.append("spec.prices does not act yet: nothing here has a price.")
     if any(entry.weight is not UNSET and entry.weight != 1 for entry in spec.namespaces):
-        said.append("spec.namespaces[].weight does not act yet: all namespaces weigh the same.")
+        is_fair = (spec.allocation or PROFILES[spec.profile].allocation) == Fair.name
+        where = "acts on turns on devices" if is_fair else f"acts where spec.allocation is {Fair.name}"
+        said.append(f"spec.namespaces[].weight {where}, and does not act in queues yet: all namespaces weigh the same.")
     if any(entry.max_cost_per_hour is not UNSET for entry in spec.namespaces):
         said.append("spec.namespaces[].maxCostPerHour bounds only what functions ask for: nothing here has a price.")
     return tuple(said)

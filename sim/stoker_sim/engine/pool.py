@@ -14,7 +14,7 @@ from stoker_sim.engine.agenda import Agenda
 from stoker_sim.engine.book import Book
 from stoker_sim.engine.execution import Execution, Run
 from stoker_sim.engine.flows import Flow, Requests
-from stoker_sim.engine.residency import Copy, Residency
+from stoker_sim.engine.places import Places
 from stoker_sim.engine.setup import BadSetup, Form, Knowledge, Setup
 from stoker_sim.workload import Workload
 
@@ -48,7 +48,7 @@ class Pool:
         book: Book,
         policy: QueuePolicy,
         predictions: Predictions,
-        residency: Residency | None,
+        residency: Places | None,
     ) -> None:
         """Raises BadSetup for a function that wants several devices at once."""
         self._agenda = agenda
@@ -151,7 +151,7 @@ class Pool:
             for home in self.devices:
                 self._offer(home, self._again_us)
 
-    def _load(self, run: Run, residency: Residency) -> None:
+    def _load(self, run: Run, residency: Places) -> None:
         """Make its function resident in the slot, where it is not."""
         home: PoolDevice = run.place
         flow = self._by_key[run.request.flow]
@@ -183,7 +183,6 @@ class Pool:
         if residency is None:
             home = run.place
         else:
-            copy: Copy
             home, copy = run.place
             residency.give_back(copy)
         home.free += 1

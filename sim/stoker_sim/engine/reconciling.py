@@ -6,10 +6,12 @@ the last plan said so. Planning itself takes no time.
 
 from collections.abc import Sequence
 
+from stoker.control import measured
 from stoker.control.plan import plan
 from stoker.control.planning import Action, Drain, Failure, Kill, Observed, PlanMemory, Start, Stop
 from stoker.model.device import Device
 from stoker.model.function import Variant
+from stoker.model.replica import ReplicaStatus
 from stoker_sim.engine.agenda import Agenda
 from stoker_sim.engine.agent import Agent
 from stoker_sim.engine.gateway import Gateway
@@ -93,19 +95,28 @@ class Reconciler:
                 of_function = queued.setdefault(key, {})
                 of_function[variant] = of_function.get(variant, 0) + count
         wall_us = self._setup.wall_us
+        exec_us: dict[str, dict[Variant, int]] = {}
+        replicas: list[ReplicaStatus] = []
+        for agent in self._agents:
+            own = agent.replicas()
+            replicas += own
+            for key, times_us in measured.exec_us(agent.predictions, self._functions, own).items():
+                exec_us.setdefault(key, {}).update(times_us)
         return Observed(
             functions=self._functions,
             devices=self._devices,
             reservations=tuple(part for agent in self._agents for part in agent.reservations.all()),
-            replicas=tuple(status for agent in self._agents for status in agent.replicas()),
+            replicas=tuple(replicas),
             demand=self._gateway.demand(),
             queued=queued,
             start_us=start_us,
+            exec_us=exec_us,
             failures=tuple(self._failures),
             leaving=frozenset(self._leaving),
             killed=frozenset(self._killed),
             memory=self._memory,
             wall_us=wall_us + now_us if wall_us else 0,
+            namespace_weights=dict(self._setup.namespace_weights),
         )
 
     def _act(self, action: Action, now_us: int) -> bool:

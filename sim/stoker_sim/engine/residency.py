@@ -11,6 +11,8 @@ from typing import Any
 
 from stoker.model.device import Device, DeviceKind
 from stoker.policies.eviction.interface import EvictionPolicy, IdleResident
+from stoker.policies.prewarm import histogram
+from stoker.policies.prewarm.interface import ArrivalHistory
 from stoker.policies.queueing.interface import SlotView
 from stoker_sim.engine.agenda import Agenda
 from stoker_sim.engine.flows import Flow
@@ -18,11 +20,13 @@ from stoker_sim.engine.host import Host
 from stoker_sim.engine.residence_log import ResidenceLog
 from stoker_sim.engine.setup import Memory
 
+_NO_HISTORY = ArrivalHistory()
+
 
 class Copy:
     """One resident instance."""
 
-    __slots__ = ("clock", "flow", "home", "idle_since_us", "loaded_us", "ready", "row", "running", "swap")
+    __slots__ = ("clock", "flow", "home", "idle_since_us", "ready", "row", "running", "swap")
 
     def __init__(self, flow: Flow, home: "DeviceMemory", row: list[int], now_us: int, *, swap: bool) -> None:
         self.flow = flow
@@ -32,7 +36,6 @@ class Copy:
         """It comes from host memory."""
         self.ready = False
         self.running = 1
-        self.loaded_us = now_us
         self.idle_since_us = now_us
         self.clock = 0.0
 
@@ -128,6 +131,10 @@ class Residency:
         self._uses: dict[str, int] = {}
         self._resident: dict[str, int] = {}
         """Copies by flow, over all devices."""
+        self._first_us: dict[str, int] = {}
+        """When a flow began to be resident somewhere."""
+        self._histories: dict[str, ArrivalHistory] = {}
+        """Of a policy that learns."""
         self._leave = agenda.kind(self._on_leave)
 
     def open(self, device: Device, flows: list[Flow]) -> None:
@@ -150,6 +157,7 @@ class Residency:
         """A copy for one more request: one with room, else a new one that is to be loaded."""
         memory = self._devices[device]
         self._uses[flow.key] = self._uses.get(flow.key, 0) + 1
+        self._learn(flow, arrived=True)
         ready = memory.with_room.get(flow.key)
         if ready:
             copy = ready[-1]
@@ -170,6 +178,7 @@ class Residency:
         memory.copies[flow.key] = memory.copies.get(flow.key, 0) + 1
         self._resident[flow.key] = self._resident.get(flow.key, 0) + 1
         now_us = self._agenda.now_us
+        self._first_us.setdefault(flow.key, now_us)
         row = self._log.begin(flow.index, flow.variant, memory.device.id, now_us, flow.memory_mib)
         copy = Copy(flow, memory, row, now_us, swap=swap)
         copy.clock = memory.clock
@@ -198,6 +207,7 @@ class Residency:
         if copy not in listed:
             listed.append(copy)
         memory.open[flow.key] = flow
+        self._learn(flow, arrived=False)
         if copy.running == 0:
             copy.idle_since_us = now_us
             facts = memory.idle[copy] = self._facts(copy)
@@ -239,7 +249,7 @@ class Residency:
             del memory.with_room[flow.key]
         self._resident[flow.key] -= 1
         if not self._resident[flow.key]:
-            del self._uses[flow.key]
+            del self._uses[flow.key], self._first_us[flow.key]
         self._log.end(copy.row, self._agenda.now_us)
         memory.host.keep(flow)
 
@@ -248,13 +258,30 @@ class Residency:
         return IdleResident(
             flow=flow.key,
             memory_mib=flow.memory_mib,
+            share=_share(flow, copy.home.device),
             reload_us=flow.behaviour.resume_us or flow.behaviour.cold_us,
             exec_us=flow.predicted_us,
-            loaded_us=copy.loaded_us,
+            latency_us=flow.latency_us,
+            ttl_us=flow.definition.spec.scaling.keep_alive_ttl_us,
+            loaded_us=self._first_us[flow.key],
             idle_since_us=copy.idle_since_us,
             uses=self._uses.get(flow.key, 0),
             clock=copy.clock,
+            episode=copy.idle_since_us,
+            history=self._histories.get(flow.key),
         )
+
+    def _learn(self, flow: Flow, *, arrived: bool) -> None:
+        if self._policy.learns:
+            now_us = self._agenda.now_us
+            history = self._histories.get(flow.key, _NO_HISTORY)
+            self._histories[flow.key] = histogram.learn(history, now_us if arrived else None, now_us, busy=True)
+
+
+def _share(flow: Flow, device: Device) -> float:
+    """The larger part of the device that a copy holds, of its memory or its cores."""
+    cores = flow.millicores / device.millicores if device.millicores else 0.0
+    return max(flow.memory_mib / max(1, device.memory_mib), cores)
 
 
 def _plus(amount: tuple[int, int], flow: Flow, sign: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import islice
 
+from stoker.policies.eviction.interface import EvictionParams
 from stoker.policies.eviction.registry import make_eviction
 from stoker.prediction import Predictions
 from stoker_sim.engine.agenda import Agenda
@@ -63,7 +64,8 @@ def _pool(workload: Workload, setup: Setup, agenda: Agenda, book: Book, log: Res
                 hosts[node] = Host(agenda, setup.memory)
             return hosts[node]
 
-        residency = Residency(agenda, setup.memory, make_eviction(setup.memory.eviction), host_of, log)
+        eviction = make_eviction(setup.memory.eviction, EvictionParams(seed=setup.seed))
+        residency = Residency(agenda, setup.memory, eviction, host_of, log)
     policy = make_policy(workload, setup, sum(device.slots for device in setup.devices))
     return Pool(
         workload, setup, agenda=agenda, book=book, policy=policy, predictions=Predictions(), residency=residency

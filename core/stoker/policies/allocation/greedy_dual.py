@@ -1,18 +1,17 @@
-"""Greedy-dual-size-frequency keep-alive, as in FaasCache (Fuerst and Sharma, ASPLOS'21, doi 10.1145/3445814.3446757).
-
-value = clock + frequency * (cold time - warm time) / memory. The clock is the value of the last victim, so what is
-not used ages against what is. Frequency counts over all replicas of the function.
+"""`greedy-dual`: idle replicas give way by greedy-dual value, as FaasCache evicts (stoker.policies.eviction.greedy_dual
+has the formula and the source). The memory of an exclusive replica is its whole device.
 """
 
 from typing import ClassVar
 
-from stoker.policies.allocation.interface import Resident
+from stoker.policies.allocation.by_value import ByValue
+from stoker.policies.eviction import greedy_dual
+from stoker.policies.eviction.interface import EvictionPolicy
 
 
-class GreedyDual:
+class GreedyDual(ByValue):
     """Keep what is used often, costly to start and small."""
 
     name: ClassVar[str] = "greedy-dual"
-
-    def value(self, resident: Resident) -> float:
-        return resident.clock + resident.frequency * resident.start_us / max(1, resident.memory_mib)
+    ages: ClassVar[bool] = True
+    _order: ClassVar[EvictionPolicy] = greedy_dual.GreedyDual()

@@ -47,8 +47,6 @@ class Forecast(Struct, frozen=True, kw_only=True):
     """Replicas that take free devices only: a guess must cost nobody else anything."""
     until_us: int | None = None
     """When this may change (on the clock of `now_us`); None: not by time alone."""
-    keep_us: int | None = None
-    """How long an idle replica stays, instead of keepAlive.ttl; None: the ttl."""
 
 
 NOTHING = Forecast()

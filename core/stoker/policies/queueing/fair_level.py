@@ -1,11 +1,12 @@
 """Fair shares among the members of one level: the flows of a namespace, or the namespaces.
 
-Each member has a settled tag: the device time that its requests really took, per unit of weight. It grows when they
-end. Two tags are derived from it. The accrued tag adds the time for which the running requests run already, which is
-true whatever was predicted: accrued tags decide how far a member may get ahead. The start tag adds what the running
-ones are predicted to take in all: start tags order those that may be served, so that parallel slots spread. A wrong
-prediction changes an order, and no bound. docs/concepts/theory.md has the rules, the theorem and its proof; V, T, C, A
-and S here are those of the proof.
+Each member has a settled tag: the device time that its requests took, per unit of weight. It grows when they end. Three
+more are derived from it while some run. The accrued tag adds the time for which they run already, which is true
+whatever was predicted: it decides how far a member may be ahead. The start tag adds what they are predicted to take: it
+orders those that may be served, so that parallel slots spread. The covered tag adds to the accrued one what is
+predicted to remain, but never more than the longest request that the member had: virtual time follows the least of
+them. So a wrong prediction changes an order and no bound. docs/concepts/theory.md has the rules, the theorem and its
+proof; V, T, L and the tags C, A, S and B here are those of the proof.
 
 It knows no request and no policy, and reads no clock. Tags are integers, UNIT of them to a microsecond at weight 1.
 """
@@ -22,18 +23,19 @@ _REMEMBERED = 1_024
 """Idle members of a level whose lead is remembered: those with the largest leads (ours)."""
 
 First = Callable[[FlowRanking, AbstractSet[str]], Head | None]
-"""The first eligible member of a ranking that is not in the set."""
+"""The first eligible member of a ranking, but for those in the set."""
 
 
 class Member:
     """One share."""
 
     __slots__ = (
-        "charged_us",
         "dispatched_us",
         "key",
         "level",
+        "longest_us",
         "number",
+        "predicted_us",
         "queued",
         "running",
         "served",
@@ -57,8 +59,10 @@ class Member:
         """Its dispatched requests that have not settled."""
         self.dispatched_us = 0
         """The sum of the instants of their dispatch."""
-        self.charged_us = 0
-        """The sum of the device times that were predicted for them."""
+        self.predicted_us = 0
+        """The sum of the device times that are predicted for them."""
+        self.longest_us = 0
+        """L: the longest that a request of it took, since it is remembered."""
         self.queued = False
         """Whether it is backlogged."""
         self.level: FairLevel | None = None
@@ -70,22 +74,36 @@ class Member:
             return self.settled
         return self.settled + (self.running * now_us - self.dispatched_us) * UNIT // self.weight
 
+    def covered(self, now_us: int) -> int:
+        """B."""
+        if not self.running:
+            return self.settled
+        accrued_us = self.running * now_us - self.dispatched_us
+        remaining_us = self.predicted_us - accrued_us
+        if remaining_us > 0:
+            accrued_us += min(remaining_us, self.longest_us)
+        return self.settled + accrued_us * UNIT // self.weight
+
+    def is_active(self, now_us: int, limit: int) -> bool:
+        """Whether it is within the limit (V + T), and will be if what runs takes what is predicted."""
+        return self.start <= limit and (not self.running or self.accrued(now_us) <= limit)
+
     def until_us(self, tag: int) -> int:
         """Device time that it gets before its start tag reaches this one."""
         return max(0, tag - self.start) * self.weight // UNIT
 
 
 class FairLevel:
-    """The members of one level. An operation is O(log n) comparisons, and looks at those that run.
+    """The members of one level. An operation is O(log n) comparisons and a look at each member that has some running.
 
-    All that is public is for reading.
+    All that is public is for reading. now_us is an instant of the caller's clock, and never goes back.
     """
 
     __slots__ = ("_idle", "_serial", "busy", "members", "settled", "starts", "virtual")
 
     def __init__(self) -> None:
         self.virtual = 0
-        """V: the least accrued tag of a backlogged member at the last pop, and never less than it was."""
+        """V: the least covered tag of a backlogged member at the last advance(), and never less than it was."""
         self.starts = FlowRanking()
         """The backlogged members by start tag, then by last service."""
         self.settled = FlowRanking()
@@ -93,7 +111,7 @@ class FairLevel:
         self.members: dict[str, Member] = {}
         """All that are remembered."""
         self.busy: dict[str, Member] = {}
-        """Those that have something running."""
+        """Those of them that have something running."""
         self._idle: list[tuple[int, str]] = []
         """Settled tag and key of members that are ahead of V with nothing queued or running; some entries are stale."""
         self._serial = 0
@@ -106,20 +124,13 @@ class FairLevel:
             member = self.members[key] = Member(key, weight, self.virtual, self._serial)
         return member
 
-    def start_of(self, key: str) -> int:
-        """The start tag of a member: as it is, or as it would be if it became backlogged now."""
-        member = self.members.get(key)
-        if member is None:
-            return self.virtual
-        return member.start if member.queued else max(member.start, self.virtual)
-
     def enter(self, member: Member, now_us: int, settled: int | None = None) -> None:
         """The member becomes backlogged, at V at the least: it banks no credit while it has nothing queued.
 
         `settled` gives it that tag instead, be it behind V: it was backlogged but for a dispatch that failed.
         """
         if settled is None:
-            self._catch_up(member, now_us)
+            member.settled += max(0, self.virtual - member.covered(now_us))
         else:
             member.settled = settled
         member.queued = True
@@ -137,31 +148,35 @@ class FairLevel:
             while self._idle:
                 self._forget(*heappop(self._idle))
 
-    def dispatch(self, member: Member, now_us: int, charged_us: int, *, stays: bool) -> None:
-        """A request of a backlogged member was dispatched and is predicted to take this long; leave() comes next unless
-        the member stays backlogged.
-        """
+    def dispatch(self, member: Member, now_us: int, predicted_us: int, *, stays: bool) -> None:
+        """A request of a backlogged member was dispatched; leave() comes next unless the member stays backlogged."""
         self._serial += 1
         member.served = self._serial
-        self._catch_up(member, now_us)
-        member.charged_us += charged_us
-        member.dispatched_us += now_us
-        member.running += 1
-        self.busy[member.key] = member
-        if stays:
+        caught_up = member.settled < self.virtual and self._catch_up(member, now_us)
+        self._run(member, now_us, predicted_us)
+        member.start = member.settled + member.predicted_us * UNIT // member.weight
+        if caught_up and stays:
             self._place(member)
+        elif stays:
+            self.starts.put(member.key, (member.start, member.served, member.key))
 
-    def settle(self, member: Member, dispatched_us: int, charged_us: int, actual_us: int) -> None:
-        """A request ended: what it took takes the place of what was predicted and of what had accrued."""
+    def settle(self, member: Member, dispatched_us: int, predicted_us: int, actual_us: int) -> None:
+        """A request ended that was dispatched then, with that prediction."""
         member.running -= 1
         member.dispatched_us -= dispatched_us
-        member.charged_us -= charged_us
+        member.predicted_us -= predicted_us
         member.settled += actual_us * UNIT // member.weight
+        member.longest_us = max(member.longest_us, actual_us)
         if not member.running:
             del self.busy[member.key]
         self._place(member)
         if not member.queued and not member.running:
             self._rest(member)
+
+    def charge(self, member: Member, now_us: int, actual_us: int) -> None:
+        """A request ended that was not dispatched here."""
+        self._run(member, now_us, 0)
+        self.settle(member, now_us, 0, actual_us)
 
     def weigh(self, weights: Mapping[str, int]) -> None:
         """New weights from now on, 1 where none is given; leads stay what they are, in tags."""
@@ -169,70 +184,82 @@ class FairLevel:
             member.weight = weights.get(member.key, 1)
             self._place(member)
 
-    def advance(self, now_us: int) -> None:
-        """Bring V up to the least accrued tag of a backlogged member."""
+    def due(self, now_us: int) -> int:
+        """V as advance() would leave it."""
+        members = self.members
         least: int | None = None
         for tag, _, key in self.settled:
             if least is not None and tag >= least:
                 break
-            accrued = self.members[key].accrued(now_us)
-            least = accrued if least is None else min(least, accrued)
-            if accrued == tag:
-                break
-        if least is not None and least > self.virtual:
-            self._raise_to(least)
+            member = members[key]
+            covered = member.covered(now_us) if member.running else tag
+            if least is None or covered < least:
+                least = covered
+        return self.virtual if least is None else max(self.virtual, least)
 
-    def choose(self, first: First, now_us: int, overrun: int) -> Member | None:
-        """The eligible member to serve, V being up to date; `overrun` is T in tags.
+    def advance(self, now_us: int) -> None:
+        """Bring V up to date. To be called when a slot is free, and then before relent()."""
+        self._raise_to(self.due(now_us))
 
-        It is the one with the least start tag if its accrued tag lies within V + T. If not, V comes up to T behind the
-        eligible one that is least ahead, since a slot that idles would give nothing to those that cannot use it; and
-        that one is served if the other still may not be.
+    def relent(self, least: Member, first: First, has: Callable[[str], bool], now_us: int, overrun: int) -> Member:
+        """Whom to serve where the eligible member with the least start tag is beyond V + T (`overrun`: T in tags).
+
+        `first` and `has` say who is eligible. V comes up to T behind the one of them that is least ahead, since a slot
+        that idles would give nothing to those that cannot use it; and that one is served, unless the other one is
+        within V + T now.
         """
-        head = first(self.starts, _NONE)
-        if head is None:
-            return None
-        least = self.members[head[2]]
-        if least.accrued(now_us) <= self.virtual + overrun:
-            return least
-        behind = self._least_accrued(first, now_us, least)
-        self._overtake(behind.accrued(now_us) - overrun, now_us)
+        behind, tag = least, least.covered(now_us)
+        head = first(self.settled, self.busy.keys())
+        if head is not None and head[0] < tag:
+            behind, tag = self.members[head[2]], head[0]
+        for key, member in self.busy.items():
+            if member.queued and (covered := member.covered(now_us)) < tag and has(key):
+                behind, tag = member, covered
+        self._overtake(tag - overrun, now_us)
         return least if least.accrued(now_us) <= self.virtual + overrun else behind
 
-    def _least_accrued(self, first: First, now_us: int, least: Member) -> Member:
-        head = first(self.settled, self.busy.keys())
-        found = least if head is None else self.members[head[2]]
-        best = found.accrued(now_us)
-        for key, member in self.busy.items():
-            if member.queued and member.accrued(now_us) < best and first(self.starts, _AllBut(key)) is not None:
-                found, best = member, member.accrued(now_us)
-        return found
+    def start_of(self, key: str) -> int:
+        """The start tag of a member: as it is, or as it would be if it became backlogged now."""
+        member = self.members.get(key)
+        if member is None:
+            return self.virtual
+        return member.start if member.queued else max(member.start, self.virtual)
+
+    def _run(self, member: Member, now_us: int, predicted_us: int) -> None:
+        member.running += 1
+        member.dispatched_us += now_us
+        member.predicted_us += predicted_us
+        self.busy[member.key] = member
 
     def _overtake(self, virtual: int, now_us: int) -> None:
-        """Move V on past those that are behind it: what they could not use while not eligible is not made up for."""
+        """Move V on past those that are further behind. What they could not use is not made up for."""
         if virtual > self.virtual:
             self._raise_to(virtual)
             for member in self.busy.values():
-                self._catch_up(member, now_us)
-                self._place(member)
+                if self._catch_up(member, now_us):
+                    self._place(member)
 
-    def _catch_up(self, member: Member, now_us: int) -> None:
-        behind = self.virtual - member.accrued(now_us)
-        if behind > 0:
-            member.settled += behind
+    def _catch_up(self, member: Member, now_us: int) -> bool:
+        """Let a member be behind V by no more than the longest of its requests, which may have been covered."""
+        behind = self.virtual - member.longest_us * UNIT // member.weight - member.accrued(now_us)
+        if behind <= 0:
+            return False
+        member.settled += behind
+        return True
 
     def _place(self, member: Member) -> None:
         settled = member.settled
-        member.start = start = settled + member.charged_us * UNIT // member.weight
+        member.start = start = settled + member.predicted_us * UNIT // member.weight
         if member.queued:
             key = member.key
             self.starts.put(key, (start, member.served, key))
             self.settled.put(key, (settled, member.number, key))
 
     def _raise_to(self, virtual: int) -> None:
-        self.virtual = virtual
-        while self._idle and self._idle[0][0] <= virtual:
-            self._forget(*heappop(self._idle))
+        if virtual > self.virtual:
+            self.virtual = virtual
+            while self._idle and self._idle[0][0] <= virtual:
+                self._forget(*heappop(self._idle))
 
     def _rest(self, member: Member) -> None:
         """Nothing of it is queued or runs: its lead is remembered while others are queued and V has not reached it."""

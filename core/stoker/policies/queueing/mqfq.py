@@ -33,10 +33,9 @@ class Share:
 
     __slots__ = ("flow", "level", "namespace", "objective_us")
 
-    def __init__(self, namespace: Member, level: FairLevel, flow: Member) -> None:
+    def __init__(self, namespace: Member, flow: Member) -> None:
         self.namespace = namespace
-        self.level = level
-        """Of the flows of the namespace."""
+        self.level = _level(namespace)
         self.flow = flow
         self.objective_us: int | None = None
         """Its tightest since it became backlogged, from the arrival on."""
@@ -56,6 +55,8 @@ class Mqfq(FlowQueues):
     def __init__(self, params: QueueParams = DEFAULTS) -> None:
         super().__init__(params)
         self._weights = Weights()
+        self._now_us = 0
+        """Of the last pop."""
         self._begin()
 
     def push(self, request: QueuedRequest) -> None:
@@ -75,10 +76,12 @@ class Mqfq(FlowQueues):
             share.objective_us = objective_us
             self._tightest.add(objective_us, request.flow)
 
-    def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None:  # noqa: ARG002  virtual time is the only one
+    def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None:
         if not self._backlogged:
             return None
         self._failed.clear()
+        self._now_us = now_us
+        self._namespaces.advance(now_us)
         share = self._turn(slot, as_set(slot.eligible), self.overrun_us() * UNIT)
         if share is None:
             return None
@@ -86,28 +89,28 @@ class Mqfq(FlowQueues):
         entries = self._flows[flow].entries
         request = entries[0][2]
         resident = slot.warm is None or flow in slot.warm
-        charged_us = request.predicted_exec_us + (0 if resident else request.start_us)
-        self._running[request.id] = (share, charged_us)
+        predicted_us = request.predicted_exec_us + (0 if resident else request.start_us)
+        self._running[request.id] = (share, now_us, predicted_us)
         stays = len(entries) > 1
-        share.level.dispatch(share.flow, charged_us, stays=stays)
-        self._namespaces.dispatch(share.namespace, charged_us, stays=stays or len(share.level.starts) > 1)
+        share.level.dispatch(share.flow, now_us, predicted_us, stays=stays)
+        self._namespaces.dispatch(share.namespace, now_us, predicted_us, stays=stays or len(share.level.starts) > 1)
         return self._take_head(flow)
 
     def done(self, request: QueuedRequest, actual_us: int) -> None:
         """Settle what a request took. One that another policy popped is charged all the same: it used the slot."""
         run = self._running.pop(request.id, None)
-        if run is None:
-            share, charged_us = self._share(request), 0
-            share.flow.running += 1
-            share.namespace.running += 1
-        else:
-            share, charged_us = run
+        share = self._share(request) if run is None else run[0]
         if actual_us > 0:
             self._failed.clear()
         else:
             self._failed[request.id] = (share.namespace.settled, share.flow.settled)
-        share.level.settle(share.flow, charged_us, actual_us)
-        self._namespaces.settle(share.namespace, charged_us, actual_us)
+        if run is None:
+            share.level.charge(share.flow, self._now_us, actual_us)
+            self._namespaces.charge(share.namespace, self._now_us, actual_us)
+        else:
+            _, dispatched_us, predicted_us = run
+            share.level.settle(share.flow, dispatched_us, predicted_us, actual_us)
+            self._namespaces.settle(share.namespace, dispatched_us, predicted_us, actual_us)
 
     def set_weights(self, weights: Weights) -> None:
         """The shares from now on. Who is ahead stays so by as much device time for each unit of its weight."""
@@ -149,22 +152,41 @@ class Mqfq(FlowQueues):
 
     def _turn(self, slot: SlotView, eligible: AbstractSet[str], overrun: int) -> Share | None:  # noqa: ARG002
         """Whose turn it is: of the namespace whose turn it is on its level, the flow whose turn it is on its own."""
-        namespace = self._namespaces.choose(lambda ranking: self._open(ranking, eligible), overrun)
-        if namespace is None:
+        outer, now_us = self._namespaces, self._now_us
+        head = self._open(outer.starts, eligible, NONE)
+        if head is None:
             return None
-        flow = _level(namespace).choose(lambda ranking: ranking.least(eligible), overrun)
-        assert flow is not None, "the namespace was chosen for a flow of it"
+        namespace = outer.members[head[2]]
+        if namespace.accrued(now_us) > outer.virtual + overrun:
+            namespace = outer.relent(
+                namespace,
+                lambda ranking, but: self._open(ranking, eligible, but),
+                lambda key: _level(outer.members[key]).starts.least(eligible) is not None,
+                now_us,
+                overrun,
+            )
+        level = _level(namespace)
+        level.advance(now_us)
+        head = level.starts.least(eligible)
+        assert head is not None, "the namespace was chosen for a flow of it"
+        flow = level.members[head[2]]
+        if flow.accrued(now_us) > level.virtual + overrun:
+            flow = level.relent(
+                flow, lambda ranking, but: ranking.least(eligible, but), eligible.__contains__, now_us, overrun
+            )
         return self._backlogged[flow.key]
 
-    def _open(self, ranking: FlowRanking, eligible: AbstractSet[str]) -> Head | None:
-        """The first namespace that has an eligible flow; as FlowRanking.least, over both levels."""
+    def _open(self, ranking: FlowRanking, eligible: AbstractSet[str], but: AbstractSet[str]) -> Head | None:
+        """The first namespace, but for some, that has an eligible flow; as FlowRanking.least, over both levels."""
         namespaces, backlogged = self._namespaces.members, self._backlogged
         if len(eligible) ** 2 > len(backlogged):
             steps = WALK * len(eligible)
             for head in ranking:
                 starts = _level(namespaces[head[2]]).starts
                 first = starts.first()
-                if (first is not None and first[2] in eligible) or starts.meets(eligible, NONE, steps):
+                if head[2] not in but and (
+                    (first is not None and first[2] in eligible) or starts.meets(eligible, NONE, steps)
+                ):
                     return head
                 steps -= len(starts)
                 if steps <= 0:
@@ -172,13 +194,13 @@ class Mqfq(FlowQueues):
             else:
                 return None
         names = {backlogged[flow].namespace.key for flow in eligible if flow in backlogged}
-        return min((ranking[name] for name in names), default=None)
+        return min((ranking[name] for name in names if name not in but), default=None)
 
     def _begin(self) -> None:
         self._namespaces = FairLevel()
         self._backlogged: dict[str, Share] = {}
-        self._running: dict[str, tuple[Share, int]] = {}
-        """What was popped, by request, and its predicted device time."""
+        self._running: dict[str, tuple[Share, int, int]] = {}
+        """What was popped, by request: the instant of its dispatch and its predicted device time."""
         self._failed: dict[str, tuple[int, int]] = {}
         """Requests that ended after no time since anything else happened: the settled tags of namespace and flow."""
         self._tightest = DueHeap()
@@ -188,15 +210,14 @@ class Mqfq(FlowQueues):
         """What a request is charged to; what is not remembered begins."""
         flow, namespace = request.flow, request.namespace
         outer = self._namespaces.meet(namespace, self._weights.namespaces.get(namespace, 1))
-        level = _level(outer)
-        return Share(outer, level, level.meet(flow, self._weights.flows.get(flow, 1)))
+        return Share(outer, _level(outer).meet(flow, self._weights.flows.get(flow, 1)))
 
     def _enter(self, request: QueuedRequest) -> Share:
         of_namespace, of_flow = self._failed.pop(request.id, (None, None))
         share = self._backlogged[request.flow] = self._share(request)
-        share.level.enter(share.flow, of_flow)
+        share.level.enter(share.flow, self._now_us, of_flow)
         if not share.namespace.queued:
-            self._namespaces.enter(share.namespace, of_namespace)
+            self._namespaces.enter(share.namespace, self._now_us, of_namespace)
         return share
 
     def _head_changed(self, flow: str, head: Entry | None) -> None:

@@ -70,10 +70,12 @@ class MqfqSticky(Mqfq):
         """What the flow is now; one that was never heard of is Inactive."""
         share = self._backlogged.get(flow)
         if share is not None:
-            return FlowState.ACTIVE if self._active(share, self.overrun_us() * UNIT) else FlowState.THROTTLED
+            overrun = self.overrun_us() * UNIT
+            active = share.namespace.is_active(now_us, self._namespaces.due(now_us) + overrun)
+            active = active and share.flow.is_active(now_us, share.level.due(now_us) + overrun)
+            return FlowState.ACTIVE if active else FlowState.THROTTLED
         namespace = self._namespaces.members.get(flow.partition("/")[0])
-        member = None if namespace is None or namespace.level is None else namespace.level.members.get(flow)
-        runs = member is not None and member.running > 0
+        runs = namespace is not None and namespace.level is not None and flow in namespace.level.busy
         return FlowState.ACTIVE if runs or now_us < self._grace_ends_us.get(flow, 0) else FlowState.INACTIVE
 
     def _turn(self, slot: SlotView, eligible: AbstractSet[str], overrun: int) -> Share | None:
@@ -83,49 +85,65 @@ class MqfqSticky(Mqfq):
         share = self._backlogged.get(last)
         if share is not None and last in eligible and last in warm and self._active(share, overrun):
             return share
-        shares = self._shortlist(eligible, overrun)
-        if not shares:
-            return super()._turn(slot, eligible, overrun)
-        flows = self._flows
+        if len(eligible) <= self._most:
+            best = self._best_of_few(eligible, warm, overrun)
+        else:
+            best = self._best_of_first(eligible, warm, overrun)
+        return super()._turn(slot, eligible, overrun) if best is None else best
+
+    def _best_of_few(self, eligible: AbstractSet[str], warm: AbstractSet[str], overrun: int) -> Share | None:
+        """All that are eligible are on the shortlist; equally good ones by start tag."""
+        backlogged, flows = self._backlogged, self._flows
+        found = [share for flow in eligible if (share := backlogged.get(flow)) and self._active(share, overrun)]
         return min(
-            shares,
-            key=lambda share: (share.flow.key not in warm, -len(flows[share.flow.key].entries), share.flow.running),
+            found,
+            key=lambda share: (
+                share.flow.key not in warm,
+                -len(flows[share.flow.key].entries),
+                share.flow.running,
+                share.namespace.start,
+                share.namespace.served,
+                share.flow.start,
+                share.flow.served,
+            ),
+            default=None,
         )
 
-    def _shortlist(self, eligible: AbstractSet[str], overrun: int) -> list[Share]:
-        """The first k eligible Active flows, by the start tags of their namespaces and then their own.
-
-        Where more than k are eligible: those of them that a walk over a few times k flows meets.
-        """
-        backlogged = self._backlogged
-        if len(eligible) <= self._most:
-            shares = [share for flow in eligible if (share := backlogged.get(flow)) and self._active(share, overrun)]
-            shares.sort(key=_place)
-            return shares
-        found: list[Share] = []
-        steps, namespaces = WALK * self._most, self._namespaces.members
-        limit = self._namespaces.virtual + overrun
-        for tag, _, namespace in self._namespaces.starts:
-            level = namespaces[namespace].level
-            if tag > limit or level is None:
+    def _best_of_first(self, eligible: AbstractSet[str], warm: AbstractSet[str], overrun: int) -> Share | None:
+        """Those with the least start tags of their namespaces, then of their own, that a walk of some times k meets."""
+        backlogged, flows, outer, now_us = self._backlogged, self._flows, self._namespaces, self._now_us
+        left, steps = self._most, WALK * self._most
+        best: Share | None = None
+        least = (True, 0, 0)
+        outer_limit = outer.virtual + overrun
+        for tag, _, key in outer.starts:
+            if tag > outer_limit:
                 break
-            within = level.virtual + overrun
+            namespace = outer.members[key]
+            level = namespace.level
+            if level is None or namespace.accrued(now_us) > outer_limit:
+                continue
+            level.advance(now_us)
+            limit = level.virtual + overrun
             for start, _, flow in level.starts:
-                if start > within:
+                if start > limit:
                     break
                 if flow in eligible:
-                    found.append(backlogged[flow])
+                    share = backlogged[flow]
+                    rank = (flow not in warm, -len(flows[flow].entries), share.flow.running)
+                    if (best is None or rank < least) and share.flow.accrued(now_us) <= limit:
+                        best, least = share, rank
+                    left -= 1
                 steps -= 1
-                if not steps or len(found) == self._most:
-                    return found
-        return found
+                if not steps or not left:
+                    return best
+        return best
 
     def _active(self, share: Share, overrun: int) -> bool:
-        """Whether both start tags lie within T of virtual time."""
-        return (
-            share.namespace.start <= self._namespaces.virtual + overrun
-            and share.flow.start <= share.level.virtual + overrun
-        )
+        if not share.namespace.is_active(self._now_us, self._namespaces.virtual + overrun):
+            return False
+        share.level.advance(self._now_us)
+        return share.flow.is_active(self._now_us, share.level.virtual + overrun)
 
     def _begin(self) -> None:
         super()._begin()
@@ -134,7 +152,3 @@ class MqfqSticky(Mqfq):
         self._dispatched_us: dict[str, int] = {}
         """What runs, by request."""
         self._grace_ends_us = FlowMemory[int]()
-
-
-def _place(share: Share) -> tuple[int, int, int, int]:
-    return (share.namespace.start, share.namespace.served, share.flow.start, share.flow.served)

@@ -1,0 +1,1 @@
+"""`stoker sim`: the simulator from the command line."""

@@ -1,0 +1,91 @@
+"""What a shell asks the core for, by one object: so that an event log can listen in, and nothing is asked twice.
+
+This one passes each question on to the pure functions and policies; stoker.replay.recorder is one that also writes
+down question and answer. Whoever composes a process hands it to its gateway, its agent and its reconciler.
+"""
+
+from msgspec import Struct
+
+from stoker import admission
+from stoker.admission import Choice, Crowd, Forecasts
+from stoker.control.plan import plan
+from stoker.control.planning import Observed, Plan, PlanParams
+from stoker.hold_shares import HoldShares
+from stoker.model.function import Function
+from stoker.model.request import QueuedRequest
+from stoker.policies.queueing.interface import DEFAULTS, QueueParams, QueuePolicy
+from stoker.policies.queueing.registry import exchange, make_queueing
+from stoker.prediction import Predictions
+from stoker.slots.forecast import Sight
+from stoker.slots.verdict import judge
+from stoker.wire.agent import Refusal
+
+
+class Arrival(Struct, frozen=True, kw_only=True):
+    """A valid request that comes to a gateway."""
+
+    id: str
+    now_us: int
+    latency_us: int
+    """The objective of its class."""
+    timeout_us: int
+    """Time until its hard cut."""
+    body_bytes: int
+    wakes: bool
+
+
+class Decider:
+    """See the module. Makes what has state once for whoever asks; all else is asked again for each decision."""
+
+    # The gateway.
+
+    def queue_full(self, function: Function, arrival: Arrival, crowd: Crowd) -> bool:
+        """stoker.admission.queue_full: whether the request stays outside."""
+        return admission.queue_full(function.spec.queue, crowd, arrival.body_bytes)
+
+    def choose(self, function: Function, forecasts: Forecasts, remaining_us: int, *, wakes: bool) -> tuple[Choice, int]:
+        """stoker.admission.choose."""
+        return admission.choose(function, forecasts, remaining_us, wakes=wakes)
+
+    def after_miss(
+        self, function: Function, forecasts: Forecasts, remaining_us: int, step: int, *, wakes: bool
+    ) -> tuple[Choice, int]:
+        """stoker.admission.after_miss."""
+        return admission.after_miss(function, forecasts, remaining_us, step, wakes=wakes)
+
+    def make_shares(self, max_requests: int, max_bytes: int) -> HoldShares:
+        """The shares of a gateway's hold."""
+        return HoldShares(max_requests, max_bytes)
+
+    # The agent.
+
+    def make_queueing(self, name: str, params: QueueParams = DEFAULTS) -> QueuePolicy:
+        """A fresh policy. Raises UnknownName."""
+        return make_queueing(name, params)
+
+    def exchange(self, old: QueuePolicy, name: str, params: QueueParams = DEFAULTS) -> QueuePolicy:
+        """The policy that takes over what `old`, made here, holds. Raises UnknownName, and leaves `old` as it is."""
+        return exchange(old, name, params)
+
+    def make_predictions(self) -> Predictions:
+        """Predictions that know nothing yet."""
+        return Predictions()
+
+    def judge(
+        self,
+        function: Function,  # noqa: ARG002  for who writes it down
+        request: QueuedRequest,
+        sight: Sight | None,
+        *,
+        product: str | None,  # noqa: ARG002  as above
+        policy: QueuePolicy,
+        accepting: bool,
+    ) -> Refusal | None:
+        """stoker.slots.verdict.judge. `product` is the one that the request's execution time was predicted for."""
+        return judge(request, sight, policy=policy, accepting=accepting)
+
+    # The reconciler.
+
+    def plan(self, observed: Observed, now_us: int, params: PlanParams) -> Plan:
+        """stoker.control.plan.plan, with statuses."""
+        return plan(observed, now_us, params)

@@ -1,0 +1,1 @@
+"""Which variant of a function a request goes to."""

@@ -1,0 +1,65 @@
+"""Predictions and shares of the hold that write down what they are told and, of the shares, what they answer."""
+
+from stoker.hold_shares import HoldShares
+from stoker.model.function import Variant
+from stoker.prediction import Predictions
+from stoker.replay.journal import Journal
+from stoker.replay.picture import picture
+from stoker.replay.records import Forgot, Held, Ran, Remembered, Reset, Room, Shares, Started
+
+
+class RecordedPredictions(Predictions):
+    """What is asked of them is not written down here: who decides by an answer writes it with the decision."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def begin_file(self, journal: Journal) -> None:
+        plain = Predictions()
+        plain._profiles = self._profiles  # noqa: SLF001  of the class itself, without the journal
+        journal.put(Remembered(picture(plain)))
+
+    def observe_exec(self, key: str, variant: Variant, product: str, us: int) -> None:
+        super().observe_exec(key, variant, product, us)
+        if self._journal.open:
+            self._journal.write(Ran(key, variant, product, us))
+
+    def observe_start(self, key: str, variant: Variant, us: int) -> None:
+        super().observe_start(key, variant, us)
+        if self._journal.open:
+            self._journal.write(Started(key, variant, us))
+
+    def reset(self, key: str) -> None:
+        super().reset(key)
+        if self._journal.open:
+            self._journal.write(Reset(key))
+
+    def forget(self, key: str) -> None:
+        super().forget(key)
+        if self._journal.open:
+            self._journal.write(Forgot(key))
+
+
+class RecordedShares(HoldShares):
+    """The hold of one gateway."""
+
+    def __init__(self, max_requests: int, max_bytes: int, journal: Journal) -> None:
+        super().__init__(max_requests, max_bytes)
+        self._journal = journal
+
+    def begin_file(self, journal: Journal) -> None:
+        plain = HoldShares(0, 0)
+        plain._free, plain._free_bytes, plain._of = self._free, self._free_bytes, self._of  # noqa: SLF001  as above
+        journal.put(Shares(picture(plain)))
+
+    def full(self, namespace: str, body_bytes: int) -> bool:
+        full = super().full(namespace, body_bytes)
+        if self._journal.open:
+            self._journal.write(Room(namespace, body_bytes, full))
+        return full
+
+    def add(self, namespace: str, count: int, size: int) -> None:
+        super().add(namespace, count, size)
+        if self._journal.open:
+            self._journal.write(Held(namespace, count, size))
