@@ -7,7 +7,7 @@ import pytest
 from stoker.errors import InvalidObject
 from stoker.model.function import KeepAlivePolicy, PreWarmPolicy, Priority, Variant
 from stoker.model.mode import Mode
-from stoker.model.policy import AdmissionMode, NamespaceRule, PodSecurity, Policy, Toleration, default_policy
+from stoker.model.policy import PROFILES, AdmissionMode, NamespaceRule, PodSecurity, Policy, Toleration, default_policy
 from stoker.wire.policy import decode_policy, default_policy_document
 
 pytestmark = pytest.mark.unit
@@ -181,3 +181,7 @@ def test_what_acts_embedded_is_not_warned_about() -> None:
         keepAlive={"maxTtl": "1m"},
         preWarm={"policy": "Histogram"},
     ).warnings
+
+
+def test_the_profile_for_fair_shares_queues_by_mqfq_sticky() -> None:
+    assert PROFILES["FairShare"].queueing == "mqfq-sticky"

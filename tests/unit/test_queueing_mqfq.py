@@ -5,13 +5,12 @@ from collections.abc import Iterable
 
 import pytest
 
-from stoker.model.policy import PROFILES
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing import fair_level
 from stoker.policies.queueing.interface import QueuePolicy, SlotView, Weights
 from stoker.policies.queueing.mqfq import LARGEST_OVERRUN_US, Mqfq
 from stoker.policies.queueing.mqfq_sticky import SHORTLIST, FlowState, MqfqSticky
-from stoker.policies.queueing.registry import POLICIES, exchange, make_queueing
+from stoker.policies.queueing.registry import exchange, make_queueing
 from stoker.testing.builders import MS, S, make_request, make_slot
 
 pytestmark = pytest.mark.unit
@@ -247,18 +246,18 @@ def test_late_requests_are_not_charged() -> None:
 
 def test_t_is_half_of_the_tightest_objective_that_is_queued_for_and_at_most_five_seconds() -> None:
     policy = Mqfq()
-    assert policy.overrun_us() == LARGEST_OVERRUN_US == 5 * S
+    assert policy.overrun_us == LARGEST_OVERRUN_US == 5 * S
     queue(policy, "a/f", 2, objective_us=60 * S)
-    assert policy.overrun_us() == 5 * S
+    assert policy.overrun_us == 5 * S
     queue(policy, "b/f", objective_us=300 * MS)
     queue(policy, "b/g", objective_us=200 * MS)
-    assert policy.overrun_us() == 100 * MS
+    assert policy.overrun_us == 100 * MS
     serve(policy, 1, slot=make_slot("b/g"))
-    assert policy.overrun_us() == 150 * MS
+    assert policy.overrun_us == 150 * MS
     queue(policy, "b/g", objective_us=-5)
-    assert policy.overrun_us() == 0
+    assert policy.overrun_us == 0
     policy.export()
-    assert policy.overrun_us() == 5 * S
+    assert policy.overrun_us == 5 * S
 
 
 @each
@@ -495,8 +494,3 @@ def test_flows_are_active_then_throttled_and_inactive_when_their_grace_has_passe
     policy.done(running, 5 * MS)
     assert states(25 * MS + 15 * MS - 1) == ["Active", "Active", "Inactive"]
     assert states(25 * MS + 15 * MS) == ["Active", "Inactive", "Inactive"]
-
-
-def test_the_profile_for_fair_shares_is_mqfq_sticky() -> None:
-    assert PROFILES["FairShare"].queueing == MqfqSticky.name
-    assert POLICIES[MqfqSticky.name] is MqfqSticky
