@@ -12,7 +12,6 @@ import numpy as np
 from stoker.model.device import Device, DeviceKind
 from stoker.model.function import Function, GpuOption, Sharing, Variant
 from stoker_sim.bound.demand import NEVER, Demand, Ints
-from stoker_sim.bound.exact import most_weight
 from stoker_sim.bound.instance import Instance, InstanceDevice, InstanceFunction, InstanceRequest
 from stoker_sim.bound.relaxation import Grain, ceiling
 from stoker_sim.engine.setup import Form, Setup
@@ -41,6 +40,8 @@ def optimum(workload: Workload, setup: Setup, warm_up_us: int = 0) -> int | None
         workload = workload.slice(warm_up_us, workload.horizon_us)
     if len(workload) > SMALL_REQUESTS or len(setup.devices) > SMALL_DEVICES or workload.closed:
         return None
+    from stoker_sim.bound.exact import most_weight  # noqa: PLC0415  OR-Tools takes half a second to import
+
     best = most_weight(instance_of(workload, setup, warm=warm_up_us > 0))
     return best.value.weight if best.proven and best.value is not None else None
 
