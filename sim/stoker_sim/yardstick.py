@@ -51,17 +51,19 @@ def instance_of(workload: Workload, setup: Setup, *, warm: bool = False) -> Inst
     functions = []
     for function in workload.functions:
         definition = function.definition
-        start_us = 0 if warm or setup.form is Form.STATIC else _start_us(function, setup)
-        held = {device.product: _held(function, device, setup.form) for device in setup.devices}
-        option = definition.spec.gpu[0] if definition.spec.gpu else None
-        on_cpu = held.get(CPU) is not None
+        first_us = 0 if warm or setup.form is Form.STATIC else _start_us(function, setup)
+        start_us = 0 if warm or setup.form is Form.STATIC else _again_us(function, setup)
+        products = {d.product for d in setup.devices if _held(function, d, setup.form) is not None}
+        options = definition.spec.gpu if setup.form is Form.REPLICAS else definition.spec.gpu[:1]
+        on_cpu = CPU in products
         functions.append(
             InstanceFunction(
                 key=function.key,
-                memory_mib=0 if option is None or setup.form is Form.STATIC else option.memory_mib,
-                exclusive=setup.form is Form.REPLICAS and option is not None and option.sharing is Sharing.EXCLUSIVE,
-                start_us={product: start_us for product, amount in held.items() if amount is not None},
-                concurrency=definition.concurrency_of(Variant.GPU) if option is not None else 1,
+                memory_mib=0 if setup.form is Form.STATIC else min((o.memory_mib for o in options), default=0),
+                exclusive=setup.form is Form.REPLICAS and all(o.sharing is Sharing.EXCLUSIVE for o in options),
+                start_us=dict.fromkeys(sorted(products), start_us),
+                cold_us=first_us,
+                concurrency=definition.concurrency_of(Variant.GPU) if options else 1,
                 cpu=on_cpu,
                 cpu_millis=definition.container_of(Variant.CPU).cpu_millis if setup.form is not Form.STATIC else 0,
                 cpu_concurrency=definition.concurrency_of(Variant.CPU) if on_cpu else 1,
@@ -171,6 +173,13 @@ def _start_us(function: SimFunction, setup: Setup) -> int:
     behaviour = function.behaviour
     swaps = setup.form is Form.LATE_BINDING and setup.memory.in_host_at_start and behaviour.resume_us
     return behaviour.resume_us if swaps else behaviour.cold_us
+
+
+def _again_us(function: SimFunction, setup: Setup) -> int:
+    """What the cheapest start takes once it was resident: a swap from host memory where there are swaps."""
+    behaviour = function.behaviour
+    swaps = setup.form is Form.LATE_BINDING and behaviour.resume_us
+    return min(behaviour.resume_us, behaviour.cold_us) if swaps else behaviour.cold_us
 
 
 def _widest(workload: Workload, setup: Setup) -> int:

@@ -122,7 +122,7 @@ class Site:
             self.policy.done(request, actual_us)
 
     def dispatch(self, eligible: set[str]) -> None:
-        self.overrun_us = max(self.overrun_us, self.policy.overrun_us())
+        self.overrun_us = max(self.overrun_us, self.policy.overrun_us)
         warm = {flow for flow in sorted(eligible) if self.random.random() < 0.7}
         slot = SlotView(f"sim-{self.random.randrange(self.slots)}", eligible, warm)
         request = self.policy.pop(slot, self.now_us)
@@ -212,7 +212,8 @@ def test_two_backlogged_shares_stay_within_the_bound_of_each_other(name: str, se
 def test_flows_that_are_always_predicted_wrong_get_no_other_share_in_the_long_run(
     name: str, seed: int, slots: int, objectives_us: tuple[int, ...]
 ) -> None:
-    steady, errors = dict.fromkeys(("a/f", "a/g"), 100), {"a/f": (25,), "a/g": (1,)}
+    steady = dict.fromkeys(("a/f", "a/g"), 100)
+    errors: dict[str, tuple[int, ...]] = {"a/f": (25,), "a/g": (1,)}
     one = Site(name, Random(seed), slots=slots, steady=steady, objectives_us=objectives_us, errors=errors)
     one.run(300)
     assert one.gap("a/f", "a/g", settled=False) <= one.bound("a/f", "a/g", slots + 1)

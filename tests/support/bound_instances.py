@@ -57,6 +57,7 @@ def _function(draw: Random, index: int, devices: tuple[InstanceDevice, ...], tic
         memory_mib=memory_mib,
         exclusive=draw.random() < 0.15,
         start_us=start_us,
+        cold_us=draw.choice((0, 0, cold, 2 * cold)) * tick_us,
         resident_at_0=frozenset(resident),
         concurrency=draw.choice((1, 1, 1, 2)),
         cpu=draw.random() < 0.5,

@@ -75,7 +75,8 @@ def _residences(
                 (0 if i == initial else min(b for _, b, _ in part) - start_us, max(e for _, _, e in part), holds)
                 for i, part in enumerate(parts)
             ]
-            if all(begin >= 0 for begin, _, _ in blocks):
+            firsts = [min(b for _, b, _ in part) for i, part in enumerate(parts) if i != initial]
+            if all(begin >= 0 for begin, _, _ in blocks) and min(firsts, default=name.cold_us) >= name.cold_us:
                 yield sum(end - begin for begin, end, _ in blocks) * instance.rate(name, spec), blocks
 
 

@@ -129,9 +129,11 @@ class ListScheduler:
         idle = sorted((held.idle_since_us, f) for f, held in self.held[device].items() if not held.running)
         while sum(self.holds(f, device) for f in (*self.held[device], function)) > spec.capacity:
             self.evict(device, idle.pop(0)[1])
-        start_us = self.instance.start_us(self.instance.functions[function], spec)
+        name = self.instance.functions[function]
+        start_us = self.instance.start_us(name, spec)
         assert start_us is not None
-        self.held[device][function] = Held(self.now_us, self.now_us + start_us, initial=False)
+        ready_us = max(self.now_us + start_us, name.cold_us)
+        self.held[device][function] = Held(self.now_us, ready_us, initial=False)
 
     def finish(self, end_us: int, number: int, device: int, request: QueuedRequest, popped_us: int) -> None:
         held = self.held[device][self.instance.requests[number].function]

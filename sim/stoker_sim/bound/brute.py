@@ -77,10 +77,10 @@ class _Search:
         """Whether it could be on time on some device, were it alone from now on."""
         function = self._requests[request].function
         for device, residents in enumerate(state):
-            start_us = self._start_us[function][device]
-            if start_us is not None:
+            started_us = self._ready_us(function, device, now_us)
+            if started_us is not None:
                 ready = [max(now_us, ready_us) for f, ready_us, _ in residents if f == function]
-                if self._fits(request, device, min([now_us + start_us, *ready])):
+                if self._fits(request, device, min([started_us, *ready])):
                     return True
         return False
 
@@ -98,10 +98,10 @@ class _Search:
             yield state
             return
         if changed[device] and self._worth_starting(now_us, state, waiting, device, function):
-            start_us = self._start_us[function][device]
-            assert start_us is not None
+            ready_us = self._ready_us(function, device, now_us)
+            assert ready_us is not None
             for room in self._with_room(state[device], device, self._holds[function][device]):
-                residents = tuple(sorted((*room, (function, now_us + start_us, ()))))
+                residents = tuple(sorted((*room, (function, ready_us, ()))))
                 after = (*state[:device], residents, *state[device + 1 :])
                 yield from self._with_starts(now_us, after, waiting, changed, pair)
         yield from self._with_starts(now_us, state, waiting, changed, pair + 1)
@@ -110,12 +110,17 @@ class _Search:
         """Whether one more could be of use. It is of none beside as many on its device as that has slots, nor where
         as many were started in vain so far as wait: each of them needs another request as its first.
         """
-        start_us = self._start_us[function][device]
-        if start_us is None or sum(f == function for f, _, _ in state[device]) >= self._devices[device].slots:
+        ready_us = self._ready_us(function, device, now_us)
+        if ready_us is None or sum(f == function for f, _, _ in state[device]) >= self._devices[device].slots:
             return False
-        unused = sum(f == function and ready_us >= 0 for residents in state for f, ready_us, _ in residents)
+        unused = sum(f == function and since_us >= 0 for residents in state for f, since_us, _ in residents)
         mine = [r for r in waiting if self._requests[r].function == function]
-        return unused < len(mine) and any(self._fits(r, device, now_us + start_us) for r in mine)
+        return unused < len(mine) and any(self._fits(r, device, ready_us) for r in mine)
+
+    def _ready_us(self, function: int, device: int, now_us: int) -> int | None:
+        """When a start-up that begins now is over; None where there can be none."""
+        start_us = self._start_us[function][device]
+        return None if start_us is None else max(now_us + start_us, self._functions[function].cold_us)
 
     def _fits(self, request: int, device: int, begin_us: int) -> bool:
         exec_us = self._exec_us[request][device]

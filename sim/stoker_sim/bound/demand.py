@@ -82,7 +82,8 @@ def demand_of(instance: Instance) -> Demand:
             start_us = instance.start_us(function, first)
             if start_us is not None:
                 concurrency = instance.concurrency(function, first)
-                ready[f, p] = 0 if any(d.id in function.resident_at_0 for d in devices) else start_us
+                resident = any(device.id in function.resident_at_0 for device in devices)
+                ready[f, p] = 0 if resident else max(start_us, function.cold_us)
                 share[f, p] = instance.holds(function, first) / concurrency
                 rate[f, p] = instance.rate(function, first) / concurrency
     requests = instance.requests

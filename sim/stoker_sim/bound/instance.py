@@ -53,6 +53,9 @@ class InstanceFunction(Struct, frozen=True, kw_only=True):
     start_us: Mapping[str, int]
     """By product: the least time in which it can become resident: of a hibernated replica the swap, where there is
     hibernation, else the cold start. 0 makes residence free."""
+    cold_us: int = 0
+    """No residence but those that are there at 0 is ready before this: where `start_us` is that of a swap, the first
+    start of all is a cold one."""
     resident_at_0: frozenset[str] = frozenset()
     """Ids of devices that hold one residence when the horizon begins."""
     concurrency: int = 1
@@ -93,7 +96,7 @@ class Instance(Struct, frozen=True, kw_only=True):
             if held > device.capacity:
                 raise BadInstance(f"device {device.id} begins with {held} held of {device.capacity}")
         for function in self.functions:
-            amounts = (function.memory_mib, function.cpu_millis, *function.start_us.values())
+            amounts = (function.memory_mib, function.cpu_millis, function.cold_us, *function.start_us.values())
             if min(amounts) < 0 or min(function.concurrency, function.cpu_concurrency) < 1:
                 raise BadInstance(f"function {function.key} needs a concurrency of 1, and no negative amount")
         for request in self.requests:
@@ -145,11 +148,11 @@ class Instance(Struct, frozen=True, kw_only=True):
         exec_us, start_us = self.exec_us(request, device), self.start_us(function, device)
         if exec_us is None or start_us is None:
             return None
-        ready_us = 0 if device.id in function.resident_at_0 else start_us
+        ready_us = 0 if device.id in function.resident_at_0 else max(start_us, function.cold_us)
         begin_us = max(request.arrival_us, ready_us)
         return begin_us if begin_us + exec_us <= request.deadline_us else None
 
     def tick_us(self) -> int:
         """The largest unit that every time of the instance is a multiple of; there is an optimum on its grid."""
         times = [time for r in self.requests for time in (r.arrival_us, r.deadline_us, *r.exec_us.values())]
-        return gcd(*times, *(time for f in self.functions for time in f.start_us.values())) or 1
+        return gcd(*times, *(time for f in self.functions for time in (f.cold_us, *f.start_us.values()))) or 1

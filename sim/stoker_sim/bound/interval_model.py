@@ -197,7 +197,7 @@ class IntervalModel:
         spec, name = self.instance.devices[device], self.instance.functions[function]
         if spec.id not in name.resident_at_0:
             return  # The domain of the start says it.
-        ready_us = self.instance.start_us(name, spec)
+        ready_us = max(self.instance.start_us(name, spec) or 0, name.cold_us)
         concurrency = self.instance.concurrency(name, spec)
         if not ready_us or concurrency >= min(spec.slots, len(members)):
             return
@@ -247,6 +247,8 @@ class IntervalModel:
             start, within = self._starts[member.request], self.cp.new_bool_var("")
             stay.members[member.request] = within
             self.cp.add(start >= stay.begin + start_up).only_enforce_if(within)
+            if name.cold_us and not stay.initial:
+                self.cp.add(start >= name.cold_us // self.tick_us).only_enforce_if(within)
             self.cp.add(start + member.exec <= stay.end).only_enforce_if(within)
             if concurrency < spec.slots:
                 intervals.append(self.cp.new_optional_fixed_size_interval_var(start, member.exec, within, ""))

@@ -81,7 +81,7 @@ def _check_executions(instance: Instance, schedule: Schedule) -> int:
         exec_us, start_us = instance.exec_us(request, device), instance.start_us(function, device)
         if residence.function != request.function or exec_us is None or start_us is None:
             raise Infeasible(f"request {request.id} runs where it cannot")
-        ready_us = residence.begin_us + (0 if residence.initial else start_us)
+        ready_us = 0 if residence.initial else max(residence.begin_us + start_us, function.cold_us)
         end_us = execution.begin_us + exec_us
         if execution.begin_us < max(request.arrival_us, ready_us) or end_us > residence.end_us:
             raise Infeasible(f"request {request.id} runs before it came, or outside its residence")

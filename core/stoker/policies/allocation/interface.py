@@ -78,7 +78,9 @@ class AllocationPolicy(Protocol):
         """
 
     def urgency(self, wanting: Wanting) -> float:
-        """Of wants of one rank the least is served first; ties: the one that waits longest."""
+        """The least is served first: of wants of one rank, or under `shares` of all that anybody needs; ties: the one
+        that waits longest.
+        """
 
     def limit(self, wanting: Wanting, now_us: int) -> float:
         """Idle replicas whose value is this or more do not give way to it."""

@@ -22,6 +22,9 @@ UNIT = 1 << 20
 _REMEMBERED = 1_024
 """Idle members of a level whose lead is remembered: those with the largest leads (ours)."""
 
+_BEYOND = 1 << 100
+"""A tag that nobody reaches."""
+
 First = Callable[[FlowRanking, AbstractSet[str]], Head | None]
 """The first eligible member of a ranking, but for those in the set."""
 
@@ -81,7 +84,7 @@ class Member:
         accrued_us = self.running * now_us - self.dispatched_us
         remaining_us = self.predicted_us - accrued_us
         if remaining_us > 0:
-            accrued_us += min(remaining_us, self.longest_us)
+            accrued_us = self.predicted_us if remaining_us <= self.longest_us else accrued_us + self.longest_us
         return self.settled + accrued_us * UNIT // self.weight
 
     def is_active(self, now_us: int, limit: int) -> bool:
@@ -186,16 +189,16 @@ class FairLevel:
 
     def due(self, now_us: int) -> int:
         """V as advance() would leave it."""
-        members = self.members
-        least: int | None = None
+        members, least = self.members, _BEYOND
         for tag, _, key in self.settled:
-            if least is not None and tag >= least:
+            if tag >= least:
                 break
             member = members[key]
-            covered = member.covered(now_us) if member.running else tag
-            if least is None or covered < least:
-                least = covered
-        return self.virtual if least is None else max(self.virtual, least)
+            if not member.running:
+                least = tag
+                break
+            least = min(least, member.covered(now_us))
+        return max(self.virtual, least) if least < _BEYOND else self.virtual
 
     def advance(self, now_us: int) -> None:
         """Bring V up to date. To be called when a slot is free, and then before relent()."""

@@ -75,6 +75,7 @@ class Mqfq(FlowQueues):
         if share.objective_us is None or objective_us < share.objective_us:
             share.objective_us = objective_us
             self._tightest.add(objective_us, request.flow)
+            self._set_overrun()
 
     def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None:
         if not self._backlogged:
@@ -82,7 +83,7 @@ class Mqfq(FlowQueues):
         self._failed.clear()
         self._now_us = now_us
         self._namespaces.advance(now_us)
-        share = self._turn(slot, as_set(slot.eligible), self.overrun_us() * UNIT)
+        share = self._turn(slot, as_set(slot.eligible), self.overrun_us * UNIT)
         if share is None:
             return None
         flow = share.flow.key
@@ -118,11 +119,6 @@ class Mqfq(FlowQueues):
         self._namespaces.weigh(weights.namespaces)
         for namespace in self._namespaces.members.values():
             _level(namespace).weigh(weights.flows)
-
-    def overrun_us(self) -> int:
-        """T: how far one may be ahead of the others, in device time for each unit of weight."""
-        tightest_us = self._tightest.next_due_us()
-        return LARGEST_OVERRUN_US if tightest_us is None else max(0, min(LARGEST_OVERRUN_US, tightest_us // 2))
 
     def work_ahead_us(self, request: QueuedRequest, flows: Collection[str]) -> int:
         """An estimate: what others get until their start tags reach that of the request, if predictions are right.
@@ -205,6 +201,13 @@ class Mqfq(FlowQueues):
         """Requests that ended after no time since anything else happened: the settled tags of namespace and flow."""
         self._tightest = DueHeap()
         """The backlogged flows by their tightest objective."""
+        self.overrun_us = LARGEST_OVERRUN_US
+        """T: how far one may be ahead of the others, in device time for each unit of weight. For reading."""
+
+    def _set_overrun(self) -> None:
+        tightest_us = self._tightest.next_due_us()
+        half_us = LARGEST_OVERRUN_US if tightest_us is None else tightest_us // 2
+        self.overrun_us = max(0, min(LARGEST_OVERRUN_US, half_us))
 
     def _share(self, request: QueuedRequest) -> Share:
         """What a request is charged to; what is not remembered begins."""
@@ -224,6 +227,7 @@ class Mqfq(FlowQueues):
         if head is None:
             share = self._backlogged.pop(flow)
             self._tightest.discard(flow)
+            self._set_overrun()
             share.level.leave(share.flow)
             if not share.level.starts.first():
                 self._namespaces.leave(share.namespace)

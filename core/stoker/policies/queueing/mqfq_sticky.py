@@ -15,9 +15,9 @@ from enum import StrEnum
 from typing import ClassVar
 
 from stoker.model.request import QueuedRequest
-from stoker.policies.queueing.fair_level import UNIT
+from stoker.policies.queueing.fair_level import UNIT, FairLevel
 from stoker.policies.queueing.flow_memory import FlowMemory
-from stoker.policies.queueing.flow_ranking import WALK, as_set
+from stoker.policies.queueing.flow_ranking import NONE, WALK, as_set
 from stoker.policies.queueing.interface import DEFAULTS, Guarantees, QueueParams, SlotView
 from stoker.policies.queueing.mqfq import Mqfq, Share
 
@@ -70,7 +70,7 @@ class MqfqSticky(Mqfq):
         """What the flow is now; one that was never heard of is Inactive."""
         share = self._backlogged.get(flow)
         if share is not None:
-            overrun = self.overrun_us() * UNIT
+            overrun = self.overrun_us * UNIT
             active = share.namespace.is_active(now_us, self._namespaces.due(now_us) + overrun)
             active = active and share.flow.is_active(now_us, share.level.due(now_us) + overrun)
             return FlowState.ACTIVE if active else FlowState.THROTTLED
@@ -79,17 +79,26 @@ class MqfqSticky(Mqfq):
         return FlowState.ACTIVE if runs or now_us < self._grace_ends_us.get(flow, 0) else FlowState.INACTIVE
 
     def _turn(self, slot: SlotView, eligible: AbstractSet[str], overrun: int) -> Share | None:
-        """The device's last flow while it is Active and warm; else the best of the shortlist; else as `mqfq` has it."""
+        """The device's last flow while it is Active and warm; else the best of the shortlist; else as `mqfq` has it.
+
+        One that virtual time has overtaken while it was not eligible comes first: else a flow with a second device, on
+        which virtual time follows it, would stay Active for ever on the one that they share.
+        """
+        outer = self._namespaces
+        head = self._open(outer.starts, eligible, NONE) if _may_be_behind(outer) else None
+        if head is not None and head[0] < outer.virtual:
+            return super()._turn(slot, eligible, overrun)
         warm = eligible if slot.warm is None else as_set(slot.warm)
         last = self._last.get(slot.device_id, "")
         share = self._backlogged.get(last)
-        if share is not None and last in eligible and last in warm and self._active(share, overrun):
-            return share
-        if len(eligible) <= self._most:
-            best = self._best_of_few(eligible, warm, overrun)
-        else:
-            best = self._best_of_first(eligible, warm, overrun)
-        return super()._turn(slot, eligible, overrun) if best is None else best
+        if share is None or last not in eligible or last not in warm or not self._active(share, overrun):
+            few = len(eligible) <= self._most
+            share = (self._best_of_few if few else self._best_of_first)(eligible, warm, overrun)
+        if share is None:
+            return super()._turn(slot, eligible, overrun)
+        level = share.level
+        head = level.starts.least(eligible) if _may_be_behind(level) else None
+        return share if head is None or head[0] >= level.virtual else self._backlogged[head[2]]
 
     def _best_of_few(self, eligible: AbstractSet[str], warm: AbstractSet[str], overrun: int) -> Share | None:
         """All that are eligible are on the shortlist; equally good ones by start tag."""
@@ -152,3 +161,9 @@ class MqfqSticky(Mqfq):
         self._dispatched_us: dict[str, int] = {}
         """What runs, by request."""
         self._grace_ends_us = FlowMemory[int]()
+
+
+def _may_be_behind(level: FairLevel) -> bool:
+    """Whether a backlogged member is behind virtual time."""
+    head = level.starts.first()
+    return head is not None and head[0] < level.virtual
