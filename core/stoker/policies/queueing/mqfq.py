@@ -3,7 +3,8 @@
 Source: M. Hedayati, K. Shen, M. L. Scott, M. Marty, "Multi-Queue Fair Queuing" (USENIX ATC 2019): start-time fair
 queueing whose flows may be ahead of virtual time by T, so that parallel slots need not wait for one another. Ours:
 - two levels, namespace over function, with the same rules: splitting a function changes no other namespace's share;
-- tags are settled by the time that was really taken, start-ups, failures and cancellations included;
+- tags are settled by the time that was really taken, start-ups, failures and cancellations included, and what runs
+  counts by how long it runs already: predictions order, and bound nothing;
 - T is half of the tightest objective that is queued for, and at most 5 s;
 - a slot that could serve only flows that are further ahead serves them all the same.
 

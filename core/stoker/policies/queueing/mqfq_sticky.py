@@ -3,9 +3,10 @@
 Source: A. Fuerst et al., "MQFQ-Sticky: Fair Queueing For Serverless GPU Functions" (arXiv 2507.08954, 2025) and its
 implementation in Iluvatar. A flow is Active (its start tag within V + T), Throttled (beyond) or Inactive (nothing
 queued or running, and its grace has passed). Among the Active flows a device keeps serving its last one; then of the k
-with the least start tags a warm one, the one with most requests queued, the one with fewest running. Ours: the k are
-taken in the order of start tags (the implementation keeps the largest finish tags, which are the most served), and
-what is said in `mqfq` of two levels and of throttled flows.
+with the least start tags a warm one, the one with most requests queued, the one with fewest running. Ours:
+- the k are taken in the order of start tags (the implementation keeps the largest finish tags, the most served ones);
+- the grace is of the predicted execution time, which the request carries, and not of a mean of its own;
+- a flow that virtual time has overtaken goes first (see _turn), and all that is said in `mqfq`.
 
 Any choice among Active flows keeps the bound of docs/concepts/theory.md, so this one does.
 """
