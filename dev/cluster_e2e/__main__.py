@@ -4,7 +4,7 @@ The cluster is that of $KUBECONFIG where it is one of dev/cluster, or its admini
 namespace kube-system stoker.dev/e2e=allowed`) and nothing of Stoker is in it; else one of dev/cluster, brought up for
 this and taken down again (STOKER_KEEP_CLUSTER=1 keeps it). Where that cannot run here, one line says what is lacking
 and all is well, unless STOKER_REQUIRE_CLUSTER=1. `python -m cluster_e2e programs` only makes the programs that
-contract tests start.
+contract tests start, and installs podman.
 """
 
 import os
@@ -61,7 +61,8 @@ def _programs() -> int:
     if (lack := prerequisites.lacking()) is not None:
         return _skip("contract tests on a real API server", lack)
     with _step("programs"):
-        prerequisites.install_packages(prerequisites.missing_packages())
+        # podman is for the container launchers of `stoker serve`, whose contract tests run beside those on the server.
+        prerequisites.install_packages(prerequisites.missing_packages({"podman": "podman"}))
         binaries.ensure([program for group in groups.GROUPS for program in group.packages], _say)
     return 0
 

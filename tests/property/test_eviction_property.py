@@ -37,7 +37,7 @@ RESIDENTS = st.builds(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(resident=RESIDENTS, now_us=TIMES, seed=st.integers())
 def test_every_policy_gives_a_value_that_can_be_compared_and_no_time_before_now(
     resident: IdleResident, now_us: int, seed: int
@@ -63,14 +63,14 @@ def cost(policy_name: str, gap_us: int, one: IdleResident, seed: int = 0) -> tup
     return rent * min(gap_us, stay_us) + (start if gap_us > stay_us else 0), min(rent * gap_us, start)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(gap_us=st.integers(0, 10**11), resident=RESIDENTS)
 def test_no_gap_costs_ski_rental_more_than_twice_its_optimum(gap_us: int, resident: IdleResident) -> None:
     paid, best = cost("ski-rental", gap_us, resident)
     assert paid <= 2 * best + 1, "whole microseconds"
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(gap_s=st.floats(0.01, 3), share=st.floats(0.1, 1), seed=st.integers(0, 1_000))
 def test_drawn_stays_cost_e_over_e_minus_1_times_the_optimum_in_expectation(
     gap_s: float, share: float, seed: int
@@ -91,7 +91,7 @@ def test_drawn_stays_cost_e_over_e_minus_1_times_the_optimum_in_expectation(
     assert abs(paid / 1_000 - math.e / (math.e - 1) * best / 1_000) <= tolerance
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(
     accesses=st.lists(st.integers(0, 7), min_size=1, max_size=60),
     sizes=st.lists(st.integers(1, 400), min_size=8, max_size=8),

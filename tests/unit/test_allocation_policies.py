@@ -115,7 +115,16 @@ def test_fair_trades_a_turn_when_the_giver_holds_more_and_is_ahead_by_a_turn() -
     assert trades(0.1, patient=True)
     assert not trades(0.0, patient=True)
     assert not trades(0.1, held=4, patient=True)
+    # What it holds would not do: its lead comes from devices that nobody here wants.
     assert trades(0.0, held=0, patient=True, tenant_holds=False)
+
+
+def test_fair_makes_whoever_holds_nothing_wait_in_proportion_to_its_weight() -> None:
+    policy = make_allocation_policy("fair")
+    giver = resident("a/f", namespace_lead_us=5 * S, tenant_devices=1)
+    for lead_s, gets in ((4.9, True), (5.1, False)):
+        waits = wanting(namespace_lead_us=lead_s * S, patient=True, tenant_holds=False)
+        assert policy.may_turn(waits, giver) is gets
 
 
 def test_fair_compares_functions_within_a_namespace_only() -> None:

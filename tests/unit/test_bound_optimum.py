@@ -30,6 +30,7 @@ CPU = InstanceDevice(id="cpu", kind=DeviceKind.CPU, product="cpu", millicores=10
 def make_instance(
     *requests: tuple[int, int, int, int],
     start_us: int = 0,
+    cold_us: int = 0,
     devices: tuple[InstanceDevice, ...] = (GPU,),
     memory_mib: int = 10,
     concurrency: int = 1,
@@ -40,6 +41,7 @@ def make_instance(
             key=f"default/f{f}",
             memory_mib=memory_mib,
             start_us={"A100": start_us, "cpu": 0},
+            cold_us=cold_us,
             cpu=True,
             concurrency=concurrency,
         )
@@ -71,8 +73,11 @@ KNOWN = {
         2,
     ),
     "the CPU takes what has time": (make_instance((0, 0, 10, 10), (1, 0, 40, 10), devices=(GPU, CPU)), 2),
-    "the CPU is too slow": (make_instance((0, 0, 10, 10), (1, 0, 39, 10), devices=(GPU, CPU)), 2),
-    "and so is the GPU then": (make_instance((0, 0, 10, 10), (1, 0, 19, 10), devices=(GPU, CPU)), 1),
+    "the GPU does both where the CPU is too slow": (
+        make_instance((0, 0, 10, 10), (1, 0, 39, 10), devices=(GPU, CPU)),
+        2,
+    ),
+    "nobody has time for the second": (make_instance((0, 0, 10, 10), (1, 0, 19, 10), devices=(GPU, CPU)), 1),
     "a replica that takes two at once": (
         make_instance((0, 0, 10, 10), (0, 0, 10, 10), devices=(replace(GPU, slots=2),), concurrency=2),
         2,
@@ -80,6 +85,11 @@ KNOWN = {
     "slots without concurrency": (
         make_instance((0, 0, 10, 10), (0, 0, 10, 10), devices=(replace(GPU, slots=2),)),
         1,
+    ),
+    "the first start is a cold one": (make_instance((0, 0, 18, 10), start_us=2, cold_us=9), 0),
+    "what was started cold is swapped from then on": (
+        make_instance((0, 0, 19, 10), (1, 0, 31, 10), start_us=2, cold_us=9),
+        2,
     ),
     "nothing that any device could do": (make_instance((0, 0, 9, 10)), 0),
 }

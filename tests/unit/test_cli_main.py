@@ -72,7 +72,7 @@ def test_help_and_version_succeed(arguments: list[str], capsys: pytest.CaptureFi
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; from stoker_cli.main import run; run(['--help']); "
-        "print(sorted({'aiohttp', 'uvloop', 'rich', 'yaml', 'cryptography', 'asyncio'} & set(sys.modules)))"
+        "print(sorted({'aiohttp', 'uvloop', 'rich', 'yaml', 'cryptography', 'asyncio', 'numpy'} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.splitlines()[-1] == "[]"

@@ -7,7 +7,7 @@ from stoker.model.function import Variant
 from stoker.model.replica import ReplicaState
 from stoker.policies.prewarm.histogram import learn
 from stoker.policies.prewarm.interface import ArrivalHistory
-from stoker.wire.cluster import DemandFrame, ReplicaFrame, ReplicaReport, VariantDemandReport
+from stoker.wire.cluster import DemandFrame, ProfileReport, ReplicaFrame, ReplicaReport, VariantDemandReport
 from stoker_operator.agent_board import AgentBoard
 from stoker_operator.demand_board import SAME_WAKE_US, DemandBoard
 from stoker_operator.news import demand_news, replica_news
@@ -140,6 +140,15 @@ def test_of_two_measured_starts_the_longer_counts() -> None:
     board.heard("n", frame(start_ms={"team/fn": {GPU: 300}}), 1)
     board.heard("m", frame(start_ms={"team/fn": {GPU: 900}}), 1)
     assert board.start_us() == {"team/fn": {GPU: 900_000}}
+
+
+def test_of_measured_execution_times_the_longest_median_counts() -> None:
+    board = AgentBoard()
+    t4 = ProfileReport(variant=GPU, product="T4", p50_ms=30.5, p99_ms=90.0, samples=9)
+    h100 = ProfileReport(variant=GPU, product="H100", p50_ms=10.0, p99_ms=20.0, samples=9)
+    board.heard("n", frame(profiles={"team/fn": (h100,)}), 1)
+    board.heard("m", frame(profiles={"team/fn": (t4, h100)}), 1)
+    assert board.exec_us() == {"team/fn": {GPU: 30_500}}
 
 
 def test_a_heartbeat_is_no_news() -> None:

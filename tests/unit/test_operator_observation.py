@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from stoker.control.planning import PlanMemory
 from stoker.model.function import GpuOption, Variant
-from stoker.model.policy import default_policy
+from stoker.model.policy import NamespaceRule, default_policy
 from stoker.model.replica import ReplicaState
 from stoker.testing.builders import make_function, make_gpu
 from stoker.wire.cluster import PodReplica, ReplicaReport
@@ -69,6 +69,15 @@ def test_a_pod_that_ends_is_a_replica_until_it_has_ended() -> None:
     seen = observe(look(view(ending=True)), lambda _: None)
     assert [status.state for status in seen.replicas] == [ReplicaState.DRAINING]
     assert [held.device_id for held in seen.reservations] == ["n/GPU-0"]
+
+
+def test_what_the_policy_weighs_and_what_agents_measured_is_shown() -> None:
+    rules = {FUNCTION.namespace: NamespaceRule(weight=3, max_gpus=2), "elsewhere": NamespaceRule(weight=9)}
+    took = {FUNCTION.key: {Variant.GPU: 7_000}}
+    seen = observe(look(view(), policy=replace(default_policy(), namespaces=rules), exec_us=took), lambda _: None)
+    assert seen.namespace_weights == {FUNCTION.namespace: 3}
+    assert seen.max_gpus == {FUNCTION.namespace: 2}
+    assert seen.exec_us == took
 
 
 def test_of_a_pod_that_has_ended_only_the_name_is_left() -> None:

@@ -8,6 +8,7 @@ from stoker.errors import InvalidObject
 from stoker.model.function import KeepAlivePolicy, PreWarmPolicy, Priority, Variant
 from stoker.model.mode import Mode
 from stoker.model.policy import PROFILES, AdmissionMode, NamespaceRule, PodSecurity, Policy, Toleration, default_policy
+from stoker.policies.allocation.registry import ALLOCATION
 from stoker.wire.policy import decode_policy, default_policy_document
 
 pytestmark = pytest.mark.unit
@@ -28,6 +29,21 @@ def test_a_named_policy_counts_instead_of_the_profile_s() -> None:
     chosen = policy(queueing="edf", preWarm={"policy": "Histogram"})
     assert (chosen.queueing, chosen.pre_warm) == ("edf", PreWarmPolicy.HISTOGRAM)
     assert (chosen.allocation, chosen.keep_alive) == ("greedy-dual", KeepAlivePolicy.FIXED_TTL)
+
+
+def test_every_part_of_a_profile_counts_until_another_is_named() -> None:
+    fair = policy(profile="FairShare")
+    assert (fair.queueing, fair.allocation) == ("mqfq-sticky", "fair")
+    assert policy(profile="FairShare", allocation="lru").allocation == "lru"
+    assert policy(keepAlive={"policy": "SkiRental"}).keep_alive is KeepAlivePolicy.SKI_RENTAL
+
+
+@pytest.mark.parametrize("name", sorted(set(ALLOCATION) - {"greedy-dual"}))
+def test_a_keep_alive_that_has_an_order_tells_where_another_one_says_who_gives_way(name: str) -> None:
+    (warning,) = policy(allocation=name, keepAlive={"policy": "GreedyDual"}).warnings
+    assert warning.endswith(f"spec.allocation does, which is {name}.")
+    assert not policy(allocation=name, keepAlive={"policy": "SkiRental"}).warnings
+    assert not policy(keepAlive={"policy": "GreedyDual"}).warnings
 
 
 def test_switches_are_what_they_say() -> None:

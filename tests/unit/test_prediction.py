@@ -2,9 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stoker.control.measured import exec_us
 from stoker.model.function import Variant
 from stoker.prediction import WINDOW, Estimate, Predictions, predict_wait_us
-from stoker.testing.builders import MS, S, make_function
+from stoker.testing.builders import MS, S, make_function, make_replica
 
 pytestmark = pytest.mark.unit
 
@@ -130,3 +131,13 @@ def test_more_work_ahead_never_means_an_earlier_start_and_more_slots_never_a_lat
     assert predict_wait_us(remaining, ahead, servers + 1) <= wait_us
     # Never beyond one slot that does it all.
     assert wait_us <= sum(remaining) + ahead
+
+
+def test_plan_is_shown_measured_execution_times_of_what_has_replicas_only() -> None:
+    predictions = Predictions()
+    ran, never_ran, unplaced = (make_function(name) for name in ("ran", "never", "unplaced"))
+    for function in (ran, unplaced):
+        predictions.observe_exec(function.key, Variant.GPU, "T4", 7_000)
+    functions = {function.key: function for function in (ran, never_ran, unplaced)}
+    replicas = [make_replica(ran), make_replica(ran, 1), make_replica(never_ran), make_replica(make_function("gone"))]
+    assert exec_us(predictions, functions, replicas) == {ran.key: {Variant.GPU: 7_000}}

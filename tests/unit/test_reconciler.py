@@ -12,7 +12,7 @@ from reconciler_fakes import MS, Bench
 
 from stoker.errors import UnknownName
 from stoker.model.device import Device, Reservation
-from stoker.model.function import ContainerSpec, Function
+from stoker.model.function import ContainerSpec, Function, KeepAlivePolicy
 from stoker.model.policy import default_policy
 from stoker.model.replica import ReplicaSpec
 from stoker.reasons import Reason
@@ -326,6 +326,18 @@ async def test_a_stop_that_is_cut_short_leaves_no_task_behind() -> None:
 async def test_an_unknown_allocation_policy_is_refused_when_it_is_made() -> None:
     with pytest.raises(UnknownName):
         Bench(make_function(), allocation="lottery")
+
+
+async def test_the_keep_alive_of_a_policy_acts_at_once_on_functions_that_name_none(benches: list[Bench]) -> None:
+    bench = await started(benches, make_function(keep_alive_ttl_us=0))
+    bench.reconciler.set_policy(msgspec.structs.replace(default_policy(), keep_alive=KeepAlivePolicy.LRU))
+    bench.gateway.want(1)
+    await until(lambda: bench.state() == ["warm"])
+    bench.gateway.want(0)
+    await asyncio.sleep(0.2)
+    assert bench.state() == ["warm"]
+    bench.reconciler.set_policy(default_policy())
+    await until(lambda: bench.state() == [])
 
 
 async def test_the_longest_keep_alive_of_a_policy_acts_at_once(benches: list[Bench]) -> None:

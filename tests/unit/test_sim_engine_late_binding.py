@@ -5,6 +5,7 @@ from sim_worlds import endings, most_at_once, sim_function, workload
 
 from stoker.errors import UnknownName
 from stoker.model.function import GpuOption
+from stoker.policies.eviction.registry import EVICTION
 from stoker.testing.builders import make_cpu, make_function, make_gpu
 from stoker_sim.engine.setup import BadSetup, Form, Memory, Setup, Slowdowns
 from stoker_sim.engine.simulate import simulate
@@ -164,10 +165,11 @@ def test_slowdowns_and_loads_go_together() -> None:
     assert result.finish_us.tolist() == [225, 250]
 
 
-def test_memory_is_never_exceeded_while_functions_of_all_sizes_come() -> None:
+@pytest.mark.parametrize("eviction", sorted(EVICTION))
+def test_memory_is_never_exceeded_while_functions_of_all_sizes_come(eviction: str) -> None:
     functions = [function(f"f{index}", 100 + 190 * index, resume_us=100) for index in range(10)]
     requests = [(at, (at * 7) % 10, 50 + at % 400) for at in range(0, 30_000, 53)]
-    result = simulate(workload(functions, requests), setup(slots=4))
+    result = simulate(workload(functions, requests), setup(slots=4, memory=Memory(eviction=eviction)))
     rest = result.residence
     spans = zip(rest.begin_us.tolist(), rest.end_us.tolist(), rest.memory_mib.tolist(), strict=True)
     assert 1800 < most_at_once(spans) <= 2000

@@ -75,7 +75,10 @@ def _spread(
                 "A process that simulated was killed, probably for want of memory; try --processes 1."
             ) from None
         except BaseException:
+            # Nobody wants what the workers are at.
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()
             raise
     return results
 

@@ -125,7 +125,9 @@ def _turns(  # noqa: PLR0917  one want's facts
         turn_us = draft.waiting_since_us(want.pair) + worth.turn_of(draft, want.pair)
         soonest_us = max(turn_us, min(ready) + quantum_us)
         if soonest_us > draft.now_us:
-            draft.expect_turn(want.pair, soonest_us)
+            if not policy.asks:
+                draft.expect_turn(want.pair, soonest_us)
+            draft.due(soonest_us)
             if not policy.shares:
                 return
     kind = None if wanting is None else _kind(want, wanting, tenant, classes)

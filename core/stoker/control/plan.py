@@ -206,7 +206,10 @@ def _serve(draft: Draft, wants: list[Want]) -> None:
 
 
 def _in_order(draft: Draft, wants: list[Want]) -> list[Want]:
-    """The order in which wants are served: by rank, and within one as the allocation policy says."""
+    """The order in which wants are served: by rank, and within one as the allocation policy says. Where it is one of
+    shares that goes before rank: else the first replicas of a side that is ahead would for ever come before what the
+    other one scales out by. What is promised comes first and what is only woken last, whatever anybody's share.
+    """
     policy = draft.policy
     if policy.fifo:
         return sorted(wants, key=lambda want: (want.rank, want.since_us, want.pair))
@@ -214,6 +217,13 @@ def _in_order(draft: Draft, wants: list[Want]) -> list[Want]:
     for want in wants:
         if want.pair not in urgency:
             urgency[want.pair] = policy.urgency(worth.wanting(draft, want, draft.needs(want.function, want.pair[1])))
+    if policy.shares:
+
+        def place(want: Want) -> tuple[int, float, int, int, Pair]:
+            step = 0 if want.promised else 2 if want.rank is Rank.WEAK else 1
+            return (step, urgency[want.pair], want.rank, want.since_us, want.pair)
+
+        return sorted(wants, key=place)
     return sorted(wants, key=lambda want: (want.rank, urgency[want.pair], want.since_us, want.pair))
 
 
@@ -223,7 +233,9 @@ def _settle_shares(draft: Draft) -> None:
     """
     if not draft.policy.shares:
         return
-    could = [pair for pair in draft.lacking if draft.board.classes_for(draft.needs(draft.wanted(pair[0]), pair[1]))]
+    could = [
+        pair for pair in sorted(draft.lacking) if draft.board.classes_for(draft.needs(draft.wanted(pair[0]), pair[1]))
+    ]
     for variant in Variant:
         after = shares.settle(draft.shares.get(variant), draft.now_us, could, variant)
         if after is None:

@@ -96,7 +96,7 @@ def _settled(level: Level, lacking: set[str]) -> Level | None:
     """Who begins to lack comes up to V, V to the least of them; who is not ahead and lacks nothing is forgotten."""
     virtual_us = level.virtual_us
     times_us = dict(level.times_us)
-    for member in lacking:
+    for member in sorted(lacking):
         time_us = times_us.get(member, virtual_us)
         times_us[member] = time_us if member in level.lacking else max(time_us, virtual_us)
     if lacking:

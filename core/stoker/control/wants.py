@@ -40,6 +40,8 @@ class Want(Struct, frozen=True, kw_only=True):
     """There is demand and no replica: the quantum rule applies."""
     extra: bool = False
     """It replaces one that serves on a sick device: nobody waits for it."""
+    promised: bool = False
+    """It is one of minReplicas, or of a window."""
 
 
 MAX_STARTS_PER_PLAN = 32
@@ -153,8 +155,8 @@ def _wants(draft: Draft, pair: Pair, wanted: Function, size: Size, goal: int, *,
         draft.set_waiting(pair, waits=False)
     wants = []
     for index in range(count):
-        entitled = len(live) + index < size.least or (index == 0 and (backlogged or updates))
-        if entitled:
+        promised = len(live) + index < size.least
+        if promised or (index == 0 and (backlogged or updates)):
             rank = Rank.ENTITLED
         else:
             rank = Rank.SCALE_OUT if len(live) + index < size.strong or updates else Rank.WEAK
@@ -166,6 +168,7 @@ def _wants(draft: Draft, pair: Pair, wanted: Function, size: Size, goal: int, *,
                 since_us=draft.waiting_since_us(pair),
                 updates=updates,
                 backlogged=backlogged and index == 0,
+                promised=promised,
             )
         )
     return wants

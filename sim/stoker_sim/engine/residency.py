@@ -21,6 +21,7 @@ from stoker_sim.engine.residence_log import ResidenceLog
 from stoker_sim.engine.setup import Memory
 
 _NO_HISTORY = ArrivalHistory()
+_SECOND_US = 1_000_000
 
 
 class Copy:
@@ -124,6 +125,8 @@ class Residency:
         """`hosts`: the host of a node, by its name."""
         self._agenda = agenda
         self._limit = memory.copies
+        self._bus_mib_per_s = memory.bus_mib_per_s
+        self._peer_mib_per_s = memory.peer_mib_per_s
         self._policy = policy
         self._hosts = hosts
         self._log = log
@@ -131,11 +134,14 @@ class Residency:
         self._uses: dict[str, int] = {}
         self._resident: dict[str, int] = {}
         """Copies by flow, over all devices."""
+        self._ready: dict[str, int] = {}
+        """Those of them that are ready."""
         self._first_us: dict[str, int] = {}
         """When a flow began to be resident somewhere."""
         self._histories: dict[str, ArrivalHistory] = {}
         """Of a policy that learns."""
         self._leave = agenda.kind(self._on_leave)
+        self._copied = agenda.kind(_call)
 
     def open(self, device: Device, flows: list[Flow]) -> None:
         """One more device, empty, for these functions. The order of calls is that of the indexes."""
@@ -191,13 +197,18 @@ class Residency:
         def ready(_: None) -> None:
             memory, flow = copy.home, copy.flow
             copy.ready = True
+            self._ready[flow.key] = self._ready.get(flow.key, 0) + 1
             self._log.warm(copy.row, self._agenda.now_us)
             if copy.running < flow.concurrency:
                 memory.with_room.setdefault(flow.key, []).append(copy)
                 memory.open[flow.key] = flow
             then(None)
 
-        copy.home.host.load(copy.flow, ready, swap=copy.swap)
+        flow = copy.flow
+        if self._peer_mib_per_s and flow.behaviour.resume_us and self._ready.get(flow.key):
+            self._agenda.at(self._agenda.now_us + self._from_peer_us(flow, self._peer_mib_per_s), self._copied, ready)
+        else:
+            copy.home.host.load(flow, ready, swap=copy.swap)
 
     def give_back(self, copy: Copy) -> None:
         """A request of it ended."""
@@ -225,12 +236,21 @@ class Residency:
             memory.open.pop(flow.key, None)
 
     def _evict_one(self, memory: DeviceMemory) -> None:
-        now_us, value = self._agenda.now_us, self._policy.value
-        worth, _, victim = min(
-            (value(facts, now_us), order, copy) for order, (copy, facts) in enumerate(memory.idle.items())
+        now_us, value, peers = self._agenda.now_us, self._policy.value, self._peer_mib_per_s is not None
+        last, worth, _, victim = min(
+            (not peers or self._resident[copy.flow.key] == 1, value(facts, now_us), order, copy)
+            for order, (copy, facts) in enumerate(memory.idle.items())
         )
-        memory.clock = max(memory.clock, worth)
+        if last:
+            memory.clock = max(memory.clock, worth)
         self._remove(victim)
+
+    def _from_peer_us(self, flow: Flow, peer_mib_per_s: int) -> int:
+        """As a swap, but for the part that moves bytes; never longer than from the host."""
+        behaviour = flow.behaviour
+        moved_mib = behaviour.swap_mib or flow.memory_mib
+        rest_us = max(0, behaviour.resume_us - moved_mib * _SECOND_US // self._bus_mib_per_s)
+        return min(behaviour.resume_us, rest_us + moved_mib * _SECOND_US // peer_mib_per_s)
 
     def _on_leave(self, subject: tuple[Copy, int]) -> None:
         copy, idle_since_us = subject
@@ -248,6 +268,7 @@ class Residency:
         if not ready:
             del memory.with_room[flow.key]
         self._resident[flow.key] -= 1
+        self._ready[flow.key] -= 1
         if not self._resident[flow.key]:
             del self._uses[flow.key], self._first_us[flow.key]
         self._log.end(copy.row, self._agenda.now_us)
@@ -276,6 +297,10 @@ class Residency:
             now_us = self._agenda.now_us
             history = self._histories.get(flow.key, _NO_HISTORY)
             self._histories[flow.key] = histogram.learn(history, now_us if arrived else None, now_us, busy=True)
+
+
+def _call(then: Callable[[Any], None]) -> None:
+    then(None)
 
 
 def _share(flow: Flow, device: Device) -> float:

@@ -66,6 +66,10 @@ class Memory(Struct, frozen=True, kw_only=True):
     """Whether functions that can be hibernated are so at first: their first start is a swap, not a cold start."""
     copies: int | None = None
     """Copies of one function on one device at most; None: as many as memory and slots let in."""
+    peer_mib_per_s: int | None = None
+    """Between any two devices (NVLink): what is ready on another one comes from there, on a link of its own, and a copy
+    that is not the only one is evicted first. None: there are no such links.
+    """
 
 
 class Delays(Struct, frozen=True, kw_only=True):

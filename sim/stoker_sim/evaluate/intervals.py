@@ -6,9 +6,11 @@ t, and the percentile bootstrap (B. Efron, 1979), whose draws hang on its seed a
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from stoker_sim.draws import key_of, uniforms
 from stoker_sim.evaluate.student import critical
@@ -53,12 +55,17 @@ def paired(
     return interval(differences, confidence=confidence, seed=seed)
 
 
+@cache
+def _resamples(count: int, seed: int) -> NDArray[np.int64]:
+    """Rows of `count` places each, drawn with replacement."""
+    drawn = uniforms(key_of(seed, "bootstrap", ""), np.arange(RESAMPLES * count)) * count
+    return np.minimum(drawn.astype(np.int64), count - 1).reshape(RESAMPLES, count)
+
+
 def _bootstrap(
     column: "np.ndarray[tuple[int], np.dtype[np.float64]]", confidence: float, seed: int
 ) -> tuple[float, float]:
-    count = len(column)
-    drawn = uniforms(key_of(seed, "bootstrap", ""), np.arange(RESAMPLES * count)) * count
-    means = column[np.minimum(drawn.astype(np.int64), count - 1)].reshape(RESAMPLES, count).mean(axis=1)
+    means = column[_resamples(len(column), seed)].mean(axis=1)
     tail = (1 - confidence) / 2
     low, high = quantile(means, tail), quantile(means, 1 - tail)
     assert low is not None

@@ -11,6 +11,7 @@ from stoker_sim.compare import Bound, Comparison, Run, Setting
 from stoker_sim.evaluate.figures import CATALOGUE
 from stoker_sim.evaluate.intervals import Interval
 from stoker_sim.report.wording import rounded
+from stoker_sim.sources.units import as_written
 from stoker_sim.summary import OVER_BOUND, SUMMARISED, Line
 
 _COLUMNS = (
@@ -28,7 +29,7 @@ _COLUMNS = (
 def as_json(comparison: Comparison, lines: Sequence[Line]) -> bytes:
     """All of it: scenario, assumptions, what the figures mean, means over seeds, and every run."""
     document = {
-        "scenario": msgspec.to_builtins(comparison.scenario, enc_hook=int),
+        "scenario": as_written(comparison.scenario),
         "assumptions": list(comparison.notes),
         "figures": {
             spec.name: {"unit": spec.unit, "better": spec.better, "meaning": spec.meaning} for spec in SUMMARISED

@@ -36,7 +36,7 @@ _STYLE: Any = {
     "path.simplify": True,
     "svg.fonttype": "none",
 }
-_NUMBERED = re.compile(r' id="[a-zA-Z0-9]+_[0-9]+"')
+_NUMBERED = re.compile(r' id="[a-zA-Z0-9.]+_[0-9]+"')
 """Ids that matplotlib gives to groups, the same in every plot; nothing refers to them."""
 
 

@@ -9,8 +9,9 @@ Who lacks a device is served in the order of leads, the namespace's first. Who h
 - busy: a replica that has had its quantum, when its side holds more devices over weight than the waiting side, with
   those on their way, and is ahead of it by more than a turn, which moves the lead by turn / weight on either side.
   Functions that scale out trade too. A lead grows only while its side holds more, and then a trade is due: that bounds
-  the gap between two that lack devices throughout. A function that has been patient with no replica needs no lead of a
-  turn, just one.
+  the gap between two that lack devices throughout. For a function that has been patient with no replica it is enough
+  to be behind. One that is ahead waits on, as its weight demands; but if nothing that its namespace holds would do for
+  it, its lead may come from devices that nobody else here wants, and it does not have to be behind.
 """
 
 import math
@@ -62,7 +63,7 @@ class Fair(ByValue):
             weights = resident.weight, mine.weight
             held = resident.devices, mine.devices
         else:
-            if wanting.patient and not wanting.tenant_holds:
+            if wanting.patient and mine.tenant_devices and not wanting.tenant_holds:
                 return True
             ahead_us = resident.namespace_lead_us - mine.namespace_lead_us
             weights = resident.namespace_weight, mine.namespace_weight

@@ -2,8 +2,8 @@
 
 An idle replica gives way by value, the lowest first; one that is busy only when a turn is due. A policy sees values
 only. Who may be asked to give way at all (idle, above its minReplicas, warm for a quantum) is decided in
-stoker.control.candidates, and under every policy a function without a replica waits for a turn no longer than the
-quantum rule says (DESIGN 4), unless the policy gives the turn to its own tenant.
+stoker.control.candidates. A function without a replica waits for a turn as long as the quantum rule says (DESIGN 4);
+under policies that look at tenants also until its own tenant does not hold more than its share.
 """
 
 from typing import ClassVar, Protocol
