@@ -115,12 +115,17 @@ class Keeper:
     async def _perform(self, call: Call) -> dict[str, Any]:
         if call.cancelled:
             return {"err": "given up"}
+        folder = None if call.log is None else Path(call.log).parent
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
         process = call.process = await asyncio.create_subprocess_exec(
             self._program,
             *call.argv,
             stdin=asyncio.subprocess.PIPE if call.input else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT if call.log is not None else asyncio.subprocess.PIPE,
+            # Podman's monitor writes a file `oom` where it was started from, and that is not to be the user's folder.
+            cwd=folder,
         )
         if call.cancelled:
             call.cancel()
