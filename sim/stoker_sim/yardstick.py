@@ -91,7 +91,7 @@ def instance_of(workload: Workload, setup: Setup, *, warm: bool = False) -> Inst
                 id=str(row),
                 function=function,
                 arrival_us=time_us,
-                deadline_us=time_us + min(slo_us, workload.functions[function].definition.spec.timeout_us),
+                deadline_us=time_us + slo_us,
                 exec_us={product: column[row] for product, column in times.items() if column[row] > 0},
             )
             for row, (time_us, function, slo_us) in enumerate(rows)
@@ -121,7 +121,6 @@ def demand_of(workload: Workload, setup: Setup, warm_up_us: int = 0) -> Demand:
         product = CPU if device.kind is DeviceKind.CPU else device.product
         exec_us[:, p] = np.where(ready[workload.function, p] < NEVER, workload.exec_on(product), 0)
     widest = _widest(workload, setup)
-    timeouts = np.array([f.definition.spec.timeout_us for f in workload.functions], np.int64)
     return Demand(
         pools=tuple(first.product for first in firsts),
         slots=_ints(sum(_slots(device, setup.form, widest) for device in devices) for devices in pools.values()),
@@ -131,7 +130,7 @@ def demand_of(workload: Workload, setup: Setup, warm_up_us: int = 0) -> Demand:
         rate=np.zeros(ready.shape),
         function=workload.function.astype(np.int64),
         arrival_us=workload.time_us,
-        deadline_us=workload.time_us + np.minimum(workload.objectives_us(), timeouts[workload.function]),
+        deadline_us=workload.time_us + workload.objectives_us(),
         weight=np.ones(count, np.int64),
         exec_us=exec_us,
     )

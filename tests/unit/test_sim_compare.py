@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from sim_scenarios import comparison_of, played, scenario_of
 
 from stoker.model.device import DeviceKind
 from stoker_sim.bound.demand import NEVER
 from stoker_sim.compare import Bound, Job, Result, Setting, compared, jobs_of, workload_of
+from stoker_sim.evaluate.intervals import paired
 from stoker_sim.report.documents import as_csv, as_json
 from stoker_sim.scenario import Scenario, devices_of, setup_of
 from stoker_sim.summary import lines_of
@@ -74,10 +74,8 @@ def test_differences_are_taken_seed_by_seed_against_the_first_policy(short: tupl
         [run.measured.values["attainment"] for run in comparison.of(setting, policy)] for policy in comparison.policies
     )
     line = lines["mqfq-sticky", "attainment"]
-    assert line.against_first is not None
-    pairs = zip(second, first, strict=True)
-    assert line.against_first.mean == pytest.approx(np.mean([(b or 0) - (a or 0) for b, a in pairs]))
-    assert line.against_first.count == 2
+    assert line.against_first == paired(second, first)
+    assert line.against_first != paired(second, first[::-1])
     assert lines["fcfs", "attainment"].against_first is None
 
 
