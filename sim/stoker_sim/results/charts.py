@@ -1,0 +1,60 @@
+"""Charts of results as SVG files: the same chart gives the same bytes, with no date and no random id."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from stoker_sim.results.result import Chart, Series
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's, told apart by everybody."""
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_GREY = ("0.45", "0.62", "0.3", "0.75")
+_STYLE: Any = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.family": "sans-serif",
+    "font.size": 9.0,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+}
+
+
+def drawn(chart: Chart) -> str:
+    """The text of its SVG file."""
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": chart.name}):
+        picture = Figure(figsize=(7.2, 4.0), layout="constrained")
+        axes = picture.add_subplot()
+        _lines(axes, chart.series)
+        axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
+        axes.set_xscale("log" if chart.log_x else "linear")
+        axes.set_yscale("log" if chart.log_y else "linear")
+        if not chart.log_y:
+            axes.set_ylim(bottom=0)
+        axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+        out = io.StringIO()
+        canvas: Any = FigureCanvasSVG(picture)
+        canvas.print_svg(out, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _lines(axes: Axes, series: Sequence[Series]) -> None:
+    ours = greys = 0
+    for one in series:
+        if one.published:
+            colour, marker, style = _GREY[greys % len(_GREY)], _MARKERS[greys % len(_MARKERS)], "--"
+            greys += 1
+        else:
+            colour, marker, style = _COLOURS[ours % len(_COLOURS)], _MARKERS[ours % len(_MARKERS)], "-"
+            ours += 1
+        line = "" if one.points else style
+        axes.plot(
+            one.x, one.y, label=one.label, color=colour, marker=marker, markersize=4, linestyle=line, linewidth=1.2
+        )

@@ -1,0 +1,28 @@
+"""The results by name. Adding one is a module and a line here."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Protocol
+
+from stoker.errors import UnknownName
+from stoker_sim.results import kaas_pools, keep_alive
+from stoker_sim.results.result import Result
+
+
+class MakeResult(Protocol):
+    """Makes it from nothing but data that is in the package."""
+
+    def __call__(self, *, small: bool = False) -> Result: ...
+
+
+RESULTS: Mapping[str, MakeResult] = MappingProxyType(
+    {kaas_pools.NAME: kaas_pools.make, keep_alive.NAME: keep_alive.make}
+)
+
+
+def make_result(name: str) -> Callable[[], Result]:
+    """The one of that name. Raises UnknownName."""
+    make = RESULTS.get(name)
+    if make is None:
+        raise UnknownName(f"there is no result {name!r}; use one of: {', '.join(RESULTS)}")
+    return make
