@@ -6,6 +6,8 @@ idle, the pre-warm policy then and whenever it says that its word may change (st
 The history is folded by the core too. What a policy learnt from a gap acts in the next one. There is always a device.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -32,7 +34,7 @@ class Kept(Struct, frozen=True, eq=False):
 
 
 class KeepAlive:
-    """One way to keep functions warm."""
+    """One way to keep functions warm; remembers nothing of a function."""
 
     def __init__(
         self,
@@ -45,27 +47,20 @@ class KeepAlive:
         self._policy = policy
         self._params = PlanParams(pre_warm=pre_warm)
         self._brings_back = pre_warm is not PreWarmPolicy.NONE
-        self._learns = policy.learns or self._brings_back
+        self.learns = policy.learns or self._brings_back
+        """Whether it looks at the history."""
         self._device_mib = device_mib
 
-    def play(self, gaps: Gaps) -> Kept:
-        """Go through the gaps of one function in order."""
-        count = len(gaps)
-        held, cold = np.zeros(count, np.int64), np.zeros(count, np.bool_)
-        history = _NO_HISTORY
-        if self._learns:
-            history = histogram.learn(history, gaps.first_us, gaps.first_us, busy=True)
-        for at, (begin_us, end_us) in enumerate(zip(gaps.begin_us.tolist(), gaps.end_us.tolist(), strict=True)):
-            if self._learns:
-                history = histogram.learn(history, None, begin_us, busy=True)
-            leaves_us = self._leaves_us(gaps, history, begin_us, at)
-            if leaves_us >= end_us:
-                held[at] = end_us - begin_us
-            else:
-                held[at], cold[at] = self._left(gaps, history, (begin_us, end_us), leaves_us)
-            if self._learns:
-                history = histogram.learn(history, end_us, end_us, busy=True)
-        return Kept(held, cold)
+    def keep(self, gaps: Gaps, history: ArrivalHistory, at: int) -> tuple[int, bool]:
+        """Of one gap: for how long memory is held, and whether the request that ends it is cold.
+
+        `history`: of the idle times before it, as of its begin.
+        """
+        begin_us, end_us = int(gaps.begin_us[at]), int(gaps.end_us[at])
+        leaves_us = self._leaves_us(gaps, history, begin_us, at)
+        if leaves_us >= end_us:
+            return end_us - begin_us, False
+        return self._left(gaps, history, (begin_us, end_us), leaves_us)
 
     def _leaves_us(self, gaps: Gaps, history: ArrivalHistory, begin_us: int, at: int) -> int:
         """When the replica that became idle goes."""
@@ -83,7 +78,7 @@ class KeepAlive:
                 uses=at + 1,
                 clock=0.0,
                 episode=at,
-                history=history if self._learns else None,
+                history=history if self.learns else None,
                 comes_back=self._brings_back,
             )
         )
@@ -109,3 +104,21 @@ class KeepAlive:
                 break
             now_us = until_us
         return held_us, True
+
+
+def play(ways: Sequence[KeepAlive], gaps: Gaps) -> tuple[Kept, ...]:
+    """Go through the gaps of one function in order, every way by itself. They share the history: it is of the gaps."""
+    count = len(gaps)
+    found = tuple(Kept(np.zeros(count, np.int64), np.zeros(count, np.bool_)) for _ in ways)
+    learns = any(way.learns for way in ways)
+    history = _NO_HISTORY
+    if learns:
+        history = histogram.learn(history, gaps.first_us, gaps.first_us, busy=True)
+    for at, (begin_us, end_us) in enumerate(zip(gaps.begin_us.tolist(), gaps.end_us.tolist(), strict=True)):
+        if learns:
+            history = histogram.learn(history, None, begin_us, busy=True)
+        for way, kept in zip(ways, found, strict=True):
+            kept.held_us[at], kept.cold[at] = way.keep(gaps, history, at)
+        if learns:
+            history = histogram.learn(history, end_us, end_us, busy=True)
+    return found

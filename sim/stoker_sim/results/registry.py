@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from stoker.errors import UnknownName
-from stoker_sim.results import kaas_pools, keep_alive
+from stoker_sim.results import greedy_dual, kaas_pools, keep_alive, mqfq_sticky, torpor_density
 from stoker_sim.results.result import Result
 
 
@@ -16,7 +16,7 @@ class MakeResult(Protocol):
 
 
 RESULTS: Mapping[str, MakeResult] = MappingProxyType(
-    {kaas_pools.NAME: kaas_pools.make, keep_alive.NAME: keep_alive.make}
+    {module.NAME: module.make for module in (kaas_pools, mqfq_sticky, torpor_density, greedy_dual, keep_alive)}
 )
 
 

@@ -19,6 +19,9 @@ Row = dict[str, Cell]
 class Verdict(StrEnum):
     REPRODUCED = "reproduced"
     DIFFERENT = "comes out differently"
+    REACHED = "reached"
+    NOT_REACHED = "not reached"
+    """Of a target of ours."""
     MISSING = "not reproducible"
     """For want of an input; Claim.missing says which."""
 

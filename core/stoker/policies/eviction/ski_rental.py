@@ -20,7 +20,7 @@ from stoker.model.function import KeepAlivePolicy
 from stoker.policies.eviction.bases import ForATime
 from stoker.policies.eviction.interface import IdleResident
 
-_LEAST_SHARE = 1 / 64
+LEAST_SHARE = 1 / 64
 """What keeps less than this from others is treated as if it kept this: it may be idle for long, not for ever."""
 _WORD = float(1 << 64)
 
@@ -32,7 +32,7 @@ class SkiRental(ForATime):
     keep_alive: ClassVar[KeepAlivePolicy | None] = KeepAlivePolicy.SKI_RENTAL
 
     def stays_us(self, resident: IdleResident) -> int:
-        return int(self._params.wait_weight * resident.reload_us / max(_LEAST_SHARE, resident.share))
+        return int(self._params.wait_weight * resident.reload_us / max(LEAST_SHARE, resident.share))
 
 
 class SkiRentalRandom(SkiRental):
