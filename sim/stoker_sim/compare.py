@@ -16,7 +16,7 @@ from stoker.model.device import Device
 from stoker_sim.engine.setup import Setup
 from stoker_sim.engine.simulate import simulate
 from stoker_sim.evaluate.figures import Measured, measure
-from stoker_sim.evaluate.sample import sample_of
+from stoker_sim.evaluate.sample import check_warm_up, sample_of
 from stoker_sim.scenario import PolicyChoice, Scenario, assumptions, devices_of, setup_of, with_keep_alive
 from stoker_sim.sources.making import load_of, make
 from stoker_sim.workload import Workload
@@ -154,6 +154,7 @@ class Player:
         scenario = self._scenario
         devices = devices_of(scenario, job.setting.memory_mib)
         workload = self._workload(job, devices)
+        check_warm_up(workload, scenario.warm_up)
         load, notes = load_of(workload, devices), workload.notes
         setup = setup_of(scenario, scenario.choices[job.policy or 0], devices, job.seed)
         lost = homeless(workload, setup)
@@ -184,7 +185,7 @@ class Player:
             return None
         warm_up_us = self._scenario.warm_up
         on_time, offered = most_on_time(workload, setup, warm_up_us)
-        best = optimum(workload, setup, warm_up_us) if exact else None
+        best = optimum(workload, setup, warm_up_us, ceiling=on_time) if exact else None
         return Bound(on_time=on_time, offered=offered, optimum=best)
 
 

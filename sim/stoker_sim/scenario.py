@@ -18,12 +18,14 @@ from stoker.model.function import KeepAlivePolicy, PreWarmPolicy
 from stoker.model.policy import AdmissionMode
 from stoker.policies.allocation.registry import make_allocation_policy
 from stoker.policies.eviction.registry import make_eviction
+from stoker.policies.queueing.interface import QueueParams
 from stoker.policies.queueing.registry import DEFAULT_QUEUEING, make_queueing
 from stoker_sim.colocation import GPUS, gavel
 from stoker_sim.engine.setup import KUBERNETES_EXCLUSIVE, KUBERNETES_SHARED, Delays, Knowledge, Memory, Setup, Slowdowns
 from stoker_sim.engine.setup import Form as WorldForm
-from stoker_sim.sources.forms import AnySource, Count, Form, Positive
-from stoker_sim.sources.units import Mebibytes, Micros
+from stoker_sim.sources.forms import AnySource, Count, Form, Load, Positive
+from stoker_sim.sources.sense import nonsense
+from stoker_sim.sources.units import Mebibytes, Micros, as_written
 from stoker_sim.workload import CPU, Workload
 
 MAX_DEVICES = 10_000
@@ -76,6 +78,8 @@ class PolicyChoice(Form, frozen=True, kw_only=True):
     queueing: str = DEFAULT_QUEUEING
     serve_late: bool = True
     """False: the queueing policy as published, late requests keep their turn."""
+    tuning: dict[str, int] = field(default_factory=dict)
+    """Constants of the queueing policy that are not as by default (stoker.policies.queueing.tuning)."""
     eviction: str | None = None
     allocation: str | None = None
     pre_warm: PreWarmPolicy | None = None
@@ -91,6 +95,7 @@ class PolicyChoice(Form, frozen=True, kw_only=True):
             return self.name
         set_beside = (
             None if self.serve_late else "as published",
+            *(f"{name} {value}" for name, value in self.tuning.items()),
             self.eviction,
             self.allocation,
             None if self.pre_warm is None else f"pre-warm {self.pre_warm.value}",
@@ -128,7 +133,7 @@ class Scenario(Form, frozen=True, kw_only=True):
     """Replicas: least time between plans that load alone asks for. Live there is none; a second simulates faster."""
     policies: Annotated[tuple[str | PolicyChoice, ...], Meta(min_length=1)] = (DEFAULT_QUEUEING,)
     """Names of queueing policies, or more. The first is what the others are compared with."""
-    loads: tuple[Positive, ...] = ()
+    loads: tuple[Load, ...] = ()
     """Offered warm GPU time over capacity, to be gone through; empty: the workload as it is."""
     slo_factors: tuple[Positive, ...] = ()
     """Objectives over isolated warm medians, to be gone through; empty: the workload's own."""
@@ -142,7 +147,7 @@ class Scenario(Form, frozen=True, kw_only=True):
     """A GPU of Gavel's table of slowdowns by neighbours; None: there are none."""
     memory: MemoryChoice = MemoryChoice()
     namespace_weights: dict[str, Annotated[int, Meta(ge=1)]] = field(default_factory=dict)
-    prices: dict[str, Annotated[float, Meta(ge=0)]] = field(default_factory=dict)
+    prices: dict[str, Annotated[float, Meta(ge=0, le=1_000_000)]] = field(default_factory=dict)
     """Of a device an hour, by product; of `cpu`: one core."""
     bound: bool = True
     """Whether the upper bound on attainment is computed."""
@@ -172,13 +177,27 @@ def check(scenario: Scenario) -> None:
         if choice.label in labels[:index]:
             raise BadScenario(f"policies[{index}]", f"a policy named {choice.label!r} is there already; give it a name")
         _check_names(choice, f"policies[{index}]")
+    _check_lists(scenario)
+    for index, source in enumerate(scenario.sources):
+        where = f"workload[{index}]" if isinstance(scenario.workload, tuple) else "workload"
+        for name, reason in nonsense(source):
+            raise BadScenario(f"{where}.{name}".rstrip("."), reason)
     if scenario.slowdowns is not None and scenario.slowdowns not in GPUS:
         raise BadScenario("slowdowns", f"{scenario.slowdowns!r} is not in the table; it has {', '.join(GPUS)}")
 
 
+def _check_lists(scenario: Scenario) -> None:
+    """What is gone through twice would be played, counted and shown twice."""
+    lists = {"loads": scenario.loads, "sloFactors": scenario.slo_factors, "memories": scenario.memories}
+    for name, values in lists.items():
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                raise BadScenario(f"{name}[{index}]", f"{as_written(value)} is there already")
+
+
 def _check_names(choice: PolicyChoice, where: str) -> None:
     try:
-        make_queueing(choice.queueing)
+        make_queueing(choice.queueing, QueueParams(tuning=choice.tuning))
         if choice.eviction is not None:
             make_eviction(choice.eviction)
         if choice.allocation is not None:
@@ -233,6 +252,7 @@ def setup_of(scenario: Scenario, choice: PolicyChoice, devices: tuple[Device, ..
         form=scenario.form,
         queueing=choice.queueing,
         serve_late=choice.serve_late,
+        tuning=choice.tuning,
         knowledge=scenario.knowledge,
         namespace_weights=scenario.namespace_weights,
         slowdowns=slowdowns,

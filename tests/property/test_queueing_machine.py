@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from settings_of_tests import examples
 
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.interface import QueuePolicy, SlotView
@@ -180,5 +181,5 @@ class QueueingMachine(RuleBasedStateMachine):
             assert [r.arrival_us for r in exported] == sorted(r.arrival_us for r in exported)
 
 
-QueueingMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+QueueingMachine.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)
 TestNothingIsLostOrDuplicatedAndTheOrderHolds = pytest.mark.property(QueueingMachine.TestCase)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from random import Random
-from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -19,9 +18,9 @@ from queueing_models import (
 )
 
 from stoker.model.request import QueuedRequest
-from stoker.policies.queueing import paella_srpt
 from stoker.policies.queueing.cfs_affinity import PENALTY, SCALE
-from stoker.policies.queueing.interface import SlotView, Weights
+from stoker.policies.queueing.interface import QueueParams, SlotView, Weights
+from stoker.policies.queueing.paella_srpt import UNIT
 from stoker.policies.queueing.registry import POLICIES
 from stoker.testing.builders import MS, make_request
 
@@ -30,14 +29,15 @@ pytestmark = pytest.mark.property
 FLOWS = ("default/a", "default/b", "default/b:cpu", "team/c", "team/d")
 STARTS_US = dict(zip(FLOWS, (0, 0, 30 * MS, 0, 55 * MS), strict=True))
 WEIGHTS = Weights({"default/a": 3, "team/d": 2}, {"team": 2})
-DEFICITS = 2 * paella_srpt.UNIT
+DEFICITS = 2
 """A threshold that a few pops reach."""
+TUNING = {"paella-srpt": {"threshold": DEFICITS}}
 
 MODELS: dict[str, Callable[[], Model]] = {
     "batch": BatchModel,
     "cfs-affinity": lambda: CfsModel(WEIGHTS, PENALTY, SCALE),
     "lazy-slack": LazyModel,
-    "paella-srpt": lambda: PaellaModel(DEFICITS),
+    "paella-srpt": lambda: PaellaModel(DEFICITS * UNIT),
     "rrc": RrcModel,
     "sjf": SjfModel,
 }
@@ -47,7 +47,7 @@ class Run:
     """A policy and its model through one random life. Steps are drawn from `random` alone."""
 
     def __init__(self, name: str, random: Random) -> None:
-        self.policy = POLICIES[name]()
+        self.policy = POLICIES[name](QueueParams(tuning=TUNING.get(name, {})))
         self.policy.set_weights(WEIGHTS)
         self.model = MODELS[name]()
         self.random = random
@@ -123,9 +123,8 @@ class Run:
 @given(seed=st.integers(0, 2**32))
 def test_a_policy_gives_what_its_model_chooses_whatever_happens(name: str, seed: int) -> None:
     random = Random(seed)
-    with mock.patch.object(paella_srpt, "THRESHOLD", DEFICITS):
-        run = Run(name, random)
-        steps = (run.push, run.push, run.push, run.pop, run.pop, run.end, run.end, run.wait, run.cancel, run.expire)
-        for step in random.choices(steps, (5, 5, 5, 5, 5, 4, 4, 2, 1, 1), k=70):
-            step()
-        assert run.policy.queued() == len(run.held)
+    run = Run(name, random)
+    steps = (run.push, run.push, run.push, run.pop, run.pop, run.end, run.end, run.wait, run.cancel, run.expire)
+    for step in random.choices(steps, (5, 5, 5, 5, 5, 4, 4, 2, 1, 1), k=70):
+        step()
+    assert run.policy.queued() == len(run.held)

@@ -23,6 +23,8 @@ FEW = 12 * 10
 """A dozen bisections of 1,000 entries, some comparing two parts of a rank."""
 LISTS = 2
 """Sorted lists as long as that which a change of a flow's head moves it in: where resident, and where not."""
+MORE_LISTS = {"lean-slack": 4}
+"""By start tag and by settled tag beside them."""
 
 
 class Meter:
@@ -132,7 +134,7 @@ def test_push_pop_done_and_cancel_stay_logarithmic_at_a_thousand_flows(name: str
     costs += [counted(lambda request=request: policy.done(request, 5)) for request in popped]  # type: ignore[misc]
     left = list({request.id for request in requests} - {request.id for request in popped})
     costs += [counted(lambda one=one: policy.cancel(one)) for one in sorted(left)[:60]]  # type: ignore[misc]
-    assert max(costs) <= LISTS * FEW
+    assert max(costs) <= MORE_LISTS.get(name, LISTS) * FEW
     assert sum(costs) / len(costs) <= FEW
 
 

@@ -164,6 +164,9 @@ class Recording:
     def work_ahead_us(self, request: QueuedRequest, flows: Collection[str]) -> int:
         return 0
 
+    def queued_us(self, flows: Collection[str]) -> int:
+        return sum(request.predicted_exec_us for request in self.held if request.flow in flows)
+
     def schedule(self, now_us: int) -> Iterable[QueuedRequest]:
         return self.held
 

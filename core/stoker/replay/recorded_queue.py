@@ -168,6 +168,9 @@ class RecordedQueue:
         self._write(Ahead(request, sorted(flows), work_us))
         return work_us
 
+    def queued_us(self, flows: Collection[str]) -> int:
+        return self.inner.queued_us(flows)
+
     def schedule(self, now_us: int) -> Iterable[QueuedRequest]:
         return self.inner.schedule(now_us)
 

@@ -8,8 +8,8 @@ from stoker_sim.workload import Workload
 
 
 def make_policy(workload: Workload, setup: Setup, slots: int) -> QueuePolicy:
-    """A fresh policy for an agent with so many device slots. Raises UnknownName."""
-    params = QueueParams(seed=setup.seed, slots=slots)
+    """A fresh policy for an agent with so many device slots. Raises UnknownName and BadTuning."""
+    params = QueueParams(seed=setup.seed, slots=slots, tuning=setup.tuning)
     bare = None if setup.serve_late else POLICIES.get(setup.queueing)
     policy = make_queueing(setup.queueing, params) if bare is None else bare(params)
     shares: dict[str, int] = {}

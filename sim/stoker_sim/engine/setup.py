@@ -105,6 +105,8 @@ class Setup(Struct, frozen=True, kw_only=True):
     queueing: str = "fcfs"
     serve_late: bool = True
     """Whether the policy is wrapped as in the agent; False: as published."""
+    tuning: Mapping[str, int] = {}
+    """Constants of the queueing policy that are not as by default (stoker.policies.queueing.tuning)."""
     knowledge: Knowledge = Knowledge.PROFILE
     namespace_weights: Mapping[str, int] = {}
     slowdowns: Slowdowns | None = None

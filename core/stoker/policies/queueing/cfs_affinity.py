@@ -15,12 +15,14 @@ Ours, where the source has something else or nothing:
 
 from collections.abc import Collection
 from collections.abc import Set as AbstractSet
+from types import MappingProxyType
 from typing import ClassVar
 
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.flow_queues import Entry, FlowQueues
 from stoker.policies.queueing.flow_ranking import AT_ONCE, NONE, WALK, FlowRanking, Head, as_set, parts
 from stoker.policies.queueing.interface import DEFAULTS, Guarantees, QueueParams, SlotView, Weights
+from stoker.policies.queueing.tuning import Constant, Constants
 from stoker.policies.queueing.turns import Level
 
 PENALTY = 10
@@ -38,9 +40,13 @@ class CfsAffinity(FlowQueues):
     guarantees: ClassVar[Guarantees] = Guarantees(
         starvation_free=True, work_conserving=True, weight_respecting=True, order="virtual time, resident ones first"
     )
+    constants: ClassVar[Constants] = MappingProxyType(
+        {"penalty": Constant(PENALTY, 0, 1_000_000, "weights by which who is not resident counts as later")}
+    )
 
     def __init__(self, params: QueueParams = DEFAULTS) -> None:
         super().__init__(params)
+        self._penalty = self._tuned["penalty"]
         self._weights = Weights()
         self._namespaces = Level()
         self._functions: dict[str, Level] = {}
@@ -112,7 +118,7 @@ class CfsAffinity(FlowQueues):
         self, order: FlowRanking, among: AbstractSet[str], but: AbstractSet[str], steps: int
     ) -> tuple[Head | None, bool]:
         """The same by looking at so many flows, and whether they were enough to know it."""
-        for head in order:
+        for head in order.heads:
             members = self._functions[head[2]].ranking.resident
             if members.meets(among, but, steps):
                 return head, True
@@ -130,7 +136,7 @@ class CfsAffinity(FlowQueues):
         if head is None:
             level.leave(flow)
         else:
-            level.enter(flow, PENALTY * (_cost(head[2]) // of_flow))
+            level.enter(flow, self._penalty * (_cost(head[2]) // of_flow))
         first = level.first()
         if first is None:
             self._namespaces.leave(namespace)
@@ -138,7 +144,7 @@ class CfsAffinity(FlowQueues):
                 self._functions = {name: level for name, level in self._functions.items() if name in self._namespaces}
         else:
             cost = _cost(self._flows[first].entries[0][2])
-            self._namespaces.enter(namespace, PENALTY * (cost // of_namespace))
+            self._namespaces.enter(namespace, self._penalty * (cost // of_namespace))
 
     def _shares(self, flow: str, namespace: str) -> tuple[int, int]:
         return self._weights.flows.get(flow, 1), self._weights.namespaces.get(namespace, 1)

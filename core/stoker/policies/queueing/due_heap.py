@@ -1,8 +1,8 @@
 """Ids by an instant at which each is due: the earliest one, and all that are due at a given now.
 
 Used for expiries and for slack that turns negative. Removal is lazy (an entry whose token is not the live one
-is garbage), and garbage never exceeds what is live by more than a constant, so memory stays bounded whatever
-is added and discarded. It knows nothing of requests, flows or policies, and reads no clock.
+is garbage), and it is dropped when the heap is twice as large as what was live when it was dropped last and a constant
+more, so memory stays bounded whatever is added and discarded. It knows nothing of requests, flows or policies, and reads no clock.
 """
 
 from heapq import heapify, heappop, heappush
@@ -14,11 +14,13 @@ _SPARE = 64
 class DueHeap:
     """A set of ids, each with one due instant. add, discard and each id of pop_due are O(log n) amortised."""
 
-    __slots__ = ("_heap", "_live", "_token")
+    __slots__ = ("_heap", "_live", "_most", "_token")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, str]] = []
         self._live: dict[str, int] = {}
+        self._most = _SPARE
+        """Entries at which garbage is dropped."""
         self._token = 0
 
     def __len__(self) -> int:
@@ -27,17 +29,15 @@ class DueHeap:
     def add(self, due_us: int, item: str) -> None:
         """Add an id; one that is there already gets the new instant."""
         self._token = token = self._token + 1
-        live, heap = self._live, self._heap
-        live[item] = token
+        self._live[item] = token
+        heap = self._heap
         heappush(heap, (due_us, token, item))
-        if len(heap) > 2 * len(live) + _SPARE:
+        if len(heap) > self._most:
             self._compact()
 
     def discard(self, item: str) -> None:
         """Take an id out; nothing happens when it is not there."""
-        live = self._live
-        if live.pop(item, None) is not None and len(self._heap) > 2 * len(live) + _SPARE:
-            self._compact()
+        self._live.pop(item, None)
 
     def next_due_us(self) -> int | None:
         """The earliest instant; None when empty."""
@@ -48,10 +48,11 @@ class DueHeap:
     def pop_due(self, now_us: int) -> list[str]:
         """Take out all ids that are due at or before now, the earliest first, ties in the order of add."""
         due: list[str] = []
-        while self._heap and self._heap[0][0] <= now_us:
-            _, token, item = heappop(self._heap)
-            if self._live.get(item) == token:
-                del self._live[item]
+        heap, live = self._heap, self._live
+        while heap and heap[0][0] <= now_us:
+            _, token, item = heappop(heap)
+            if live.get(item) == token:
+                del live[item]
                 due.append(item)
         return due
 
@@ -63,3 +64,4 @@ class DueHeap:
     def _compact(self) -> None:
         self._heap = [entry for entry in self._heap if self._live.get(entry[2]) == entry[1]]
         heapify(self._heap)
+        self._most = 2 * len(self._heap) + _SPARE

@@ -110,7 +110,7 @@ class FairLevel:
         self.starts = FlowRanking()
         """The backlogged members by start tag, then by last service."""
         self.settled = FlowRanking()
-        """The same by settled tag, then in the order of their coming."""
+        """Those of them that have nothing running, by settled tag, then in the order of their coming."""
         self.members: dict[str, Member] = {}
         """All that are remembered."""
         self.busy: dict[str, Member] = {}
@@ -132,10 +132,10 @@ class FairLevel:
 
         `settled` gives it that tag instead, be it behind V: it was backlogged but for a dispatch that failed.
         """
-        if settled is None:
-            member.settled += max(0, self.virtual - member.covered(now_us))
-        else:
+        if settled is not None:
             member.settled = settled
+        elif (behind := self.virtual - member.covered(now_us)) > 0:
+            member.settled += behind
         member.queued = True
         self._place(member)
 
@@ -143,25 +143,29 @@ class FairLevel:
         """The member is not backlogged any more."""
         member.queued = False
         self.starts.discard(member.key)
-        self.settled.discard(member.key)
         if not member.running:
+            self.settled.discard(member.key)
             self._rest(member)
-        if not self.starts.first():
+        if not self.starts.heads:
             # Nobody competes: the leads of those that have nothing running are void.
             while self._idle:
                 self._forget(*heappop(self._idle))
 
     def dispatch(self, member: Member, now_us: int, predicted_us: int, *, stays: bool) -> None:
         """A request of a backlogged member was dispatched; leave() comes next unless the member stays backlogged."""
-        self._serial += 1
-        member.served = self._serial
-        caught_up = member.settled < self.virtual and self._catch_up(member, now_us)
-        self._run(member, now_us, predicted_us)
-        member.start = member.settled + member.predicted_us * UNIT // member.weight
-        if caught_up and stays:
-            self._place(member)
-        elif stays:
-            self.starts.put(member.key, (member.start, member.served, member.key))
+        key = member.key
+        self._serial = member.served = self._serial + 1
+        if member.settled < self.virtual:
+            self._catch_up(member, now_us)
+        if not member.running:
+            self.busy[key] = member
+            self.settled.discard(key)
+        member.running += 1
+        member.dispatched_us += now_us
+        member.predicted_us += predicted_us
+        member.start = start = member.settled + member.predicted_us * UNIT // member.weight
+        if stays:
+            self.starts.put(key, (start, member.served, key))
 
     def settle(self, member: Member, dispatched_us: int, predicted_us: int, actual_us: int) -> None:
         """A request ended that was dispatched then, with that prediction."""
@@ -169,17 +173,19 @@ class FairLevel:
         member.dispatched_us -= dispatched_us
         member.predicted_us -= predicted_us
         member.settled += actual_us * UNIT // member.weight
-        member.longest_us = max(member.longest_us, actual_us)
+        if actual_us > member.longest_us:
+            member.longest_us = actual_us
         if not member.running:
             del self.busy[member.key]
         self._place(member)
         if not member.queued and not member.running:
             self._rest(member)
 
-    def charge(self, member: Member, now_us: int, actual_us: int) -> None:
+    def charge(self, member: Member, actual_us: int) -> None:
         """A request ended that was not dispatched here."""
-        self._run(member, now_us, 0)
-        self.settle(member, now_us, 0, actual_us)
+        member.running += 1
+        self.busy[member.key] = member
+        self.settle(member, 0, 0, actual_us)
 
     def weigh(self, weights: Mapping[str, int]) -> None:
         """New weights from now on, 1 where none is given; leads stay what they are, in tags."""
@@ -189,20 +195,20 @@ class FairLevel:
 
     def due(self, now_us: int) -> int:
         """V as advance() would leave it."""
-        members, least = self.members, _BEYOND
-        for tag, _, key in self.settled:
-            if tag >= least:
+        virtual, heads = self.virtual, self.settled.heads
+        least = heads[0][0] if heads else _BEYOND
+        for member in self.busy.values():
+            if least <= virtual:
                 break
-            member = members[key]
-            if not member.running:
-                least = tag
-                break
-            least = min(least, member.covered(now_us))
-        return max(self.virtual, least) if least < _BEYOND else self.virtual
+            if member.queued and member.settled < least:
+                least = min(least, member.covered(now_us))
+        return least if virtual < least < _BEYOND else virtual
 
     def advance(self, now_us: int) -> None:
         """Bring V up to date. To be called when a slot is free, and then before relent()."""
-        self._raise_to(self.due(now_us))
+        heads = self.settled.heads
+        if not heads or heads[0][0] > self.virtual:
+            self._raise_to(self.due(now_us))
 
     def relent(self, least: Member, first: First, has: Callable[[str], bool], now_us: int, overrun: int) -> Member:
         """Whom to serve where the eligible member with the least start tag is beyond V + T (`overrun`: T in tags).
@@ -228,12 +234,6 @@ class FairLevel:
             return self.virtual
         return member.start if member.queued else max(member.start, self.virtual)
 
-    def _run(self, member: Member, now_us: int, predicted_us: int) -> None:
-        member.running += 1
-        member.dispatched_us += now_us
-        member.predicted_us += predicted_us
-        self.busy[member.key] = member
-
     def _overtake(self, virtual: int, now_us: int) -> None:
         """Move V on past those that are further behind. What they could not use is not made up for."""
         if virtual > self.virtual:
@@ -251,12 +251,12 @@ class FairLevel:
         return True
 
     def _place(self, member: Member) -> None:
-        settled = member.settled
-        member.start = start = settled + member.predicted_us * UNIT // member.weight
+        member.start = start = member.settled + member.predicted_us * UNIT // member.weight
         if member.queued:
             key = member.key
             self.starts.put(key, (start, member.served, key))
-            self.settled.put(key, (settled, member.number, key))
+            if not member.running:
+                self.settled.put(key, (start, member.number, key))
 
     def _raise_to(self, virtual: int) -> None:
         if virtual > self.virtual:
@@ -266,7 +266,7 @@ class FairLevel:
 
     def _rest(self, member: Member) -> None:
         """Nothing of it is queued or runs: its lead is remembered while others are queued and V has not reached it."""
-        if member.settled <= self.virtual or not self.starts.first():
+        if member.settled <= self.virtual or not self.starts.heads:
             del self.members[member.key]
             return
         heappush(self._idle, (member.settled, member.key))

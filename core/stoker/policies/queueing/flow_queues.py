@@ -12,11 +12,15 @@ from bisect import bisect_left
 from collections.abc import Collection
 from copy import deepcopy
 from heapq import heapify, heappop, heappush, merge
+from typing import ClassVar
+
+from msgspec import Struct
 
 from stoker.errors import StokerError
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.flow_ranking import as_set
 from stoker.policies.queueing.interface import DEFAULTS, QueueParams, SlotView, Weights
+from stoker.policies.queueing.tuning import NO_CONSTANTS, Constants, settled
 
 Rank = tuple[int | str, ...]
 """What a flow's requests are sorted by; equal ranks go in the order of their push."""
@@ -27,24 +31,31 @@ _SPARE = 64
 """Garbage entries that are never worth a rebuild."""
 
 
-class Flow:
-    """One flow's requests in order, and their predicted execution times beside them. Never empty while kept."""
+class Flow(Struct, eq=False):
+    """One flow's requests in order, and their predicted execution times beside them. Never empty while kept.
 
-    __slots__ = ("entries", "works_us")
+    A Struct because half of what a plain class costs is its constructor, and flows come and go with their requests.
+    """
 
-    def __init__(self, entry: Entry) -> None:
-        self.entries = [entry]
-        self.works_us = [entry[2].predicted_exec_us]
+    entries: list[Entry]
+    works_us: list[int]
 
 
 class FlowQueues(ABC):
     """Everything that QueuePolicy asks for but the name, the guarantees and the choice."""
 
-    def __init__(self, params: QueueParams = DEFAULTS) -> None:  # noqa: ARG002  most policies need none
+    constants: ClassVar[Constants] = NO_CONSTANTS
+    """What a study may tune (QueueParams.tuning)."""
+
+    def __init__(self, params: QueueParams = DEFAULTS) -> None:
+        """Raises UnknownName and BadTuning for a constant that is not there or cannot be so."""
+        self._tuned = settled(type(self).__name__, self.constants, params.tuning)
         self._flows: dict[str, Flow] = {}
-        self._entries: dict[str, Entry] = {}
+        self.by_id: dict[str, Entry] = {}
+        """All that is queued. For reading."""
         self._expiries: list[tuple[int, int, str]] = []
         """Timeout, push and id; garbage once that push has left. Bounded as in DueHeap, without its second dict."""
+        self._most_expiries = _SPARE
         self._pushes = 0
 
     # What a policy says.
@@ -59,32 +70,35 @@ class FlowQueues(ABC):
     def _clear(self) -> None:
         """Forget what is queued: it was exported. What was learnt of flows stays."""
         self._flows.clear()
-        self._entries.clear()
+        self.by_id.clear()
         self._expiries.clear()
 
     # What a shell asks.
 
-    def __contains__(self, request_id: object) -> bool:
-        return request_id in self._entries
-
     def push(self, request: QueuedRequest) -> None:
         """Queue a request; StokerError when its id is queued already (it would leave twice)."""
-        if request.id in self._entries:
-            raise StokerError(f"request {request.id} is queued already; give each request of an agent its own id")
-        self._pushes += 1
-        entry = (self.rank(request), self._pushes, request)
-        flow = self._flows.get(request.flow)
+        request_id, name, by_id, expiries = request.id, request.flow, self.by_id, self._expiries
+        if request_id in by_id:
+            raise StokerError(f"request {request_id} is queued already; give each request of an agent its own id")
+        self._pushes = push = self._pushes + 1
+        entry = (self.rank(request), push, request)
+        by_id[request_id] = entry
+        heappush(expiries, (request.timeout_us, push, request_id))
+        if len(expiries) > self._most_expiries:
+            self._forget_expiries()
+        flow = self._flows.get(name)
         if flow is None:
-            self._flows[request.flow] = Flow(entry)
-            at = 0
+            self._flows[name] = Flow([entry], [request.predicted_exec_us])
+            self._head_changed(name, entry)
+        elif flow.entries[-1] < entry:
+            flow.entries.append(entry)
+            flow.works_us.append(request.predicted_exec_us)
         else:
             at = bisect_left(flow.entries, entry)
             flow.entries.insert(at, entry)
             flow.works_us.insert(at, request.predicted_exec_us)
-        self._entries[request.id] = entry
-        heappush(self._expiries, (request.timeout_us, self._pushes, request.id))
-        if at == 0:
-            self._head_changed(request.flow, entry)
+            if at == 0:
+                self._head_changed(name, entry)
 
     @abstractmethod
     def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None: ...
@@ -93,7 +107,7 @@ class FlowQueues(ABC):
         """Nothing is charged and nothing learnt."""
 
     def cancel(self, request_id: str) -> QueuedRequest | None:
-        return self._remove(request_id) if request_id in self._entries else None
+        return self._remove(request_id) if request_id in self.by_id else None
 
     def missed(self, request: QueuedRequest) -> None:  # noqa: B027  nothing to do is the default
         """Nothing is learnt of it."""
@@ -105,7 +119,7 @@ class FlowQueues(ABC):
         return expired
 
     def next_expiry_us(self) -> int | None:
-        expiries, entries = self._expiries, self._entries
+        expiries, entries = self._expiries, self.by_id
         while expiries:
             due_us, push, request_id = expiries[0]
             entry = entries.get(request_id)
@@ -121,13 +135,13 @@ class FlowQueues(ABC):
         """Ignored: no shares are kept."""
 
     def export(self) -> list[QueuedRequest]:
-        by_arrival = sorted(self._entries.values(), key=lambda entry: (entry[2].arrival_us, entry[1]))
+        by_arrival = sorted(self.by_id.values(), key=lambda entry: (entry[2].arrival_us, entry[1]))
         self._clear()
         return [request for _, _, request in by_arrival]
 
     def queued(self, flow: str | None = None) -> int:
         if flow is None:
-            return len(self._entries)
+            return len(self.by_id)
         queue = self._flows.get(flow)
         return len(queue.entries) if queue else 0
 
@@ -141,12 +155,15 @@ class FlowQueues(ABC):
                 total_us += sum(flow.works_us[: bisect_left(flow.entries, bound)])
         return total_us
 
+    def queued_us(self, flows: Collection[str]) -> int:
+        return sum(self._work_us(flow) for flow in as_set(flows))
+
     def schedule(self, now_us: int) -> list[QueuedRequest]:
         """Played out on a copy of the policy, by one slot on which everything is resident."""
-        twin = deepcopy(self, {id(entry[2]): entry[2] for entry in self._entries.values()})
+        twin = deepcopy(self, {id(entry[2]): entry[2] for entry in self.by_id.values()})
         everyone = SlotView("", twin._flows.keys())  # noqa: SLF001  of the same class
         order: list[QueuedRequest] = []
-        while len(order) < len(self._entries):
+        while len(order) < len(self.by_id):
             request = twin.pop(everyone, now_us)
             if request is None:
                 ready_us = twin.next_ready_us(now_us)
@@ -169,14 +186,12 @@ class FlowQueues(ABC):
         return sum(queue.works_us) if queue else 0
 
     def _remove(self, request_id: str) -> QueuedRequest:
-        entry = self._entries[request_id]
+        entry = self.by_id[request_id]
         request = entry[2]
         flow = self._flows[request.flow]
         if flow.entries[0] is entry:
             return self._take_head(request.flow)
-        del self._entries[request_id]
-        if len(self._expiries) > 2 * len(self._entries) + _SPARE:
-            self._forget_expiries()
+        del self.by_id[request_id]
         at = bisect_left(flow.entries, entry)
         del flow.entries[at]
         del flow.works_us[at]
@@ -187,9 +202,7 @@ class FlowQueues(ABC):
         flow = self._flows[name]
         entries = flow.entries
         request = entries[0][2]
-        del self._entries[request.id]
-        if len(self._expiries) > 2 * len(self._entries) + _SPARE:
-            self._forget_expiries()
+        del self.by_id[request.id]
         if len(entries) == 1:
             del self._flows[name]
             self._head_changed(name, None)
@@ -201,5 +214,6 @@ class FlowQueues(ABC):
 
     def _forget_expiries(self) -> None:
         """Drop the garbage."""
-        self._expiries = [(entry[2].timeout_us, entry[1], request_id) for request_id, entry in self._entries.items()]
+        self._expiries = [(entry[2].timeout_us, entry[1], request_id) for request_id, entry in self.by_id.items()]
         heapify(self._expiries)
+        self._most_expiries = 2 * len(self._expiries) + _SPARE

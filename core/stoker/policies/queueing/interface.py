@@ -52,6 +52,8 @@ class QueueParams(Struct, frozen=True, kw_only=True):
     """Of a policy that draws."""
     slots: int = 1
     """Concurrent executions over all devices that are served by this policy object, as far as they are known."""
+    tuning: Mapping[str, int] = {}
+    """Constants of the policy that are not as by default, by name (stoker.policies.queueing.tuning): for studies."""
 
 
 DEFAULTS = QueueParams()
@@ -110,6 +112,9 @@ class QueuePolicy(Protocol):
 
     def work_ahead_us(self, request: QueuedRequest, flows: Collection[str]) -> int:
         """Predicted execution time of the queued requests of `flows` that would run before `request` (not queued)."""
+
+    def queued_us(self, flows: Collection[str]) -> int:
+        """Predicted execution time of all that is queued in `flows`."""
 
     def schedule(self, now_us: int) -> Iterable[QueuedRequest]:
         """What is queued, in the order in which it would be popped if every flow were eligible; changes nothing."""

@@ -16,7 +16,10 @@ from bisect import bisect_left
 from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from itertools import accumulate
+from types import MappingProxyType
 from typing import ClassVar
+
+from msgspec import Struct
 
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.due_heap import DueHeap
@@ -24,22 +27,22 @@ from stoker.policies.queueing.fair_level import UNIT, FairLevel, Member
 from stoker.policies.queueing.flow_queues import Entry, FlowQueues
 from stoker.policies.queueing.flow_ranking import NONE, WALK, FlowRanking, Head, as_set
 from stoker.policies.queueing.interface import DEFAULTS, Guarantees, QueueParams, SlotView, Weights
+from stoker.policies.queueing.tuning import Constant, Constants
 
 LARGEST_OVERRUN_US = 5_000_000
 """T where no objective asks for less (the published experiments')."""
+OVERRUN_PERCENT = 50
+"""T in percent of the tightest objective that is queued for (ours)."""
 
 
-class Share:
+class Share(Struct, eq=False):
     """A flow's place on both levels."""
 
-    __slots__ = ("flow", "level", "namespace", "objective_us")
-
-    def __init__(self, namespace: Member, flow: Member) -> None:
-        self.namespace = namespace
-        self.level = _level(namespace)
-        self.flow = flow
-        self.objective_us: int | None = None
-        """Its tightest since it became backlogged, from the arrival on."""
+    namespace: Member
+    level: FairLevel
+    flow: Member
+    objective_us: int | None = None
+    """Its tightest since it became backlogged, from the arrival on."""
 
 
 class Mqfq(FlowQueues):
@@ -52,6 +55,12 @@ class Mqfq(FlowQueues):
         weight_respecting=True,
         order="start tag of the namespace, then of the flow",
     )
+    constants: ClassVar[Constants] = MappingProxyType(
+        {
+            "overrunUs": Constant(LARGEST_OVERRUN_US, 0, 3_600_000_000, "the largest T"),
+            "overrunPercent": Constant(OVERRUN_PERCENT, 0, 1_000_000, "T in percent of the tightest objective queued"),
+        }
+    )
 
     def __init__(self, params: QueueParams = DEFAULTS) -> None:
         super().__init__(params)
@@ -59,6 +68,14 @@ class Mqfq(FlowQueues):
         self._now_us = 0
         """Of the last pop."""
         self._begin()
+
+    @property
+    def overrun_us(self) -> int:
+        """T: how far one may be ahead of the others, in device time for each unit of weight."""
+        tightest_us, largest_us = self._tightest.next_due_us(), self._tuned["overrunUs"]
+        if tightest_us is None:
+            return largest_us
+        return max(0, min(largest_us, tightest_us * self._tuned["overrunPercent"] // 100))
 
     def push(self, request: QueuedRequest) -> None:
         """Queue a request; StokerError when its id is queued already.
@@ -76,26 +93,28 @@ class Mqfq(FlowQueues):
         if share.objective_us is None or objective_us < share.objective_us:
             share.objective_us = objective_us
             self._tightest.add(objective_us, request.flow)
-            self._set_overrun()
 
     def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None:
         if not self._backlogged:
             return None
-        self._failed.clear()
+        if self._failed:
+            self._failed.clear()
         self._now_us = now_us
-        self._namespaces.advance(now_us)
+        outer = self._namespaces
+        outer.advance(now_us)
         share = self._turn(slot, as_set(slot.eligible), self.overrun_us * UNIT)
         if share is None:
             return None
-        flow = share.flow.key
+        flow, level = share.flow.key, share.level
         entries = self._flows[flow].entries
         request = entries[0][2]
-        resident = slot.warm is None or flow in slot.warm
-        predicted_us = request.predicted_exec_us + (0 if resident else request.start_us)
+        predicted_us = request.predicted_exec_us
+        if slot.warm is not None and flow not in slot.warm:
+            predicted_us += request.start_us
         self._running[request.id] = (share, now_us, predicted_us)
         stays = len(entries) > 1
-        share.level.dispatch(share.flow, now_us, predicted_us, stays=stays)
-        self._namespaces.dispatch(share.namespace, now_us, predicted_us, stays=stays or len(share.level.starts) > 1)
+        level.dispatch(share.flow, now_us, predicted_us, stays=stays)
+        outer.dispatch(share.namespace, now_us, predicted_us, stays=stays or len(level.starts.heads) > 1)
         return self._take_head(flow)
 
     def done(self, request: QueuedRequest, actual_us: int) -> None:
@@ -103,12 +122,13 @@ class Mqfq(FlowQueues):
         run = self._running.pop(request.id, None)
         share = self._share(request) if run is None else run[0]
         if actual_us > 0:
-            self._failed.clear()
+            if self._failed:
+                self._failed.clear()
         else:
             self._failed[request.id] = (share.namespace.settled, share.flow.settled)
         if run is None:
-            share.level.charge(share.flow, self._now_us, actual_us)
-            self._namespaces.charge(share.namespace, self._now_us, actual_us)
+            share.level.charge(share.flow, actual_us)
+            self._namespaces.charge(share.namespace, actual_us)
         else:
             _, dispatched_us, predicted_us = run
             share.level.settle(share.flow, dispatched_us, predicted_us, actual_us)
@@ -178,7 +198,7 @@ class Mqfq(FlowQueues):
         namespaces, backlogged = self._namespaces.members, self._backlogged
         if len(eligible) ** 2 > len(backlogged):
             steps = WALK * len(eligible)
-            for head in ranking:
+            for head in ranking.heads:
                 starts = _level(namespaces[head[2]]).starts
                 first = starts.first()
                 if head[2] not in but and (
@@ -202,19 +222,13 @@ class Mqfq(FlowQueues):
         """Requests that ended after no time since anything else happened: the settled tags of namespace and flow."""
         self._tightest = DueHeap()
         """The backlogged flows by their tightest objective."""
-        self.overrun_us = LARGEST_OVERRUN_US
-        """T: how far one may be ahead of the others, in device time for each unit of weight. For reading."""
-
-    def _set_overrun(self) -> None:
-        tightest_us = self._tightest.next_due_us()
-        half_us = LARGEST_OVERRUN_US if tightest_us is None else tightest_us // 2
-        self.overrun_us = max(0, min(LARGEST_OVERRUN_US, half_us))
 
     def _share(self, request: QueuedRequest) -> Share:
         """What a request is charged to; what is not remembered begins."""
         flow, namespace = request.flow, request.namespace
         outer = self._namespaces.meet(namespace, self._weights.namespaces.get(namespace, 1))
-        return Share(outer, _level(outer).meet(flow, self._weights.flows.get(flow, 1)))
+        level = _level(outer)
+        return Share(outer, level, level.meet(flow, self._weights.flows.get(flow, 1)))
 
     def _enter(self, request: QueuedRequest) -> Share:
         of_namespace, of_flow = self._failed.pop(request.id, (None, None))
@@ -228,9 +242,8 @@ class Mqfq(FlowQueues):
         if head is None:
             share = self._backlogged.pop(flow)
             self._tightest.discard(flow)
-            self._set_overrun()
             share.level.leave(share.flow)
-            if not share.level.starts.first():
+            if not share.level.starts.heads:
                 self._namespaces.leave(share.namespace)
 
     def _clear(self) -> None:

@@ -13,6 +13,7 @@ Any choice among Active flows keeps the bound of docs/concepts/theory.md, so thi
 
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
+from types import MappingProxyType
 from typing import ClassVar
 
 from stoker.model.request import QueuedRequest
@@ -21,6 +22,7 @@ from stoker.policies.queueing.flow_memory import FlowMemory
 from stoker.policies.queueing.flow_ranking import NONE, WALK, as_set
 from stoker.policies.queueing.interface import DEFAULTS, Guarantees, QueueParams, SlotView
 from stoker.policies.queueing.mqfq import Mqfq, Share
+from stoker.policies.queueing.tuning import Constant, Constants
 
 SHORTLIST = 20
 """k, and never fewer than there are slots (the published experiments')."""
@@ -48,24 +50,26 @@ class MqfqSticky(Mqfq):
         weight_respecting=True,
         order="within T of the least start tag: the device's last flow, then warm ones, then the longest queue",
     )
+    constants: ClassVar[Constants] = MappingProxyType(
+        {**Mqfq.constants, "shortlist": Constant(SHORTLIST, 1, 4096, "k, and never fewer than there are slots")}
+    )
 
     def __init__(self, params: QueueParams = DEFAULTS) -> None:
         super().__init__(params)
-        self._most = max(SHORTLIST, params.slots)
+        self._most = max(self._tuned["shortlist"], params.slots)
 
     def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None:
         request = super().pop(slot, now_us)
         if request is not None:
             self._last[slot.device_id] = self._last[_ANY] = request.flow
-            self._dispatched_us[request.id] = now_us
         return request
 
     def done(self, request: QueuedRequest, actual_us: int) -> None:
+        run = self._running.get(request.id)
         super().done(request, actual_us)
-        dispatched_us = self._dispatched_us.pop(request.id, None)
-        if dispatched_us is not None:
+        if run is not None:
             grace_us = request.predicted_exec_us * _GRACE_PERCENT // 100
-            self._grace_ends_us.put(request.flow, dispatched_us + actual_us + grace_us)
+            self._grace_ends_us.put(request.flow, run[1] + actual_us + grace_us)
 
     def state(self, flow: str, now_us: int) -> FlowState:
         """What the flow is now; one that was never heard of is Inactive."""
@@ -126,7 +130,7 @@ class MqfqSticky(Mqfq):
         best: Share | None = None
         least = (True, 0, 0)
         outer_limit = outer.virtual + overrun
-        for tag, _, key in outer.starts:
+        for tag, _, key in outer.starts.heads:
             if tag > outer_limit:
                 break
             namespace = outer.members[key]
@@ -135,7 +139,7 @@ class MqfqSticky(Mqfq):
                 continue
             level.advance(now_us)
             limit = level.virtual + overrun
-            for start, _, flow in level.starts:
+            for start, _, flow in level.starts.heads:
                 if start > limit:
                     break
                 if flow in eligible:
@@ -159,8 +163,6 @@ class MqfqSticky(Mqfq):
         super()._begin()
         self._last: dict[str, str] = {}
         """The flow that each device served last, and any."""
-        self._dispatched_us: dict[str, int] = {}
-        """What runs, by request."""
         self._grace_ends_us = FlowMemory[int]()
 
 

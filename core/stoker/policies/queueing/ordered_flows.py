@@ -28,7 +28,8 @@ class OrderedFlows(FlowQueues):
 
     def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None:  # noqa: ARG002  a fixed rank needs no clock
         """Take the least-ranked request among those of eligible flows."""
-        head = self._heads.least(as_set(slot.eligible))
+        eligible = slot.eligible
+        head = self._heads.least(eligible if type(eligible) is frozenset else as_set(eligible))
         return None if head is None else self._take_head(head[2])
 
     def schedule(self, now_us: int) -> list[QueuedRequest]:  # noqa: ARG002  a fixed rank needs no clock

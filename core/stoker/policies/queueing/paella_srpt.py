@@ -11,6 +11,7 @@ resident on the slot's device (ours). Requests of one function run by arrival.
 """
 
 from collections.abc import Collection
+from types import MappingProxyType
 from typing import ClassVar
 
 from stoker.model.request import QueuedRequest
@@ -18,6 +19,7 @@ from stoker.policies.queueing.flow_memory import FlowMemory
 from stoker.policies.queueing.flow_queues import Entry, FlowQueues
 from stoker.policies.queueing.flow_ranking import FlowRanking, SlotRanking, as_set
 from stoker.policies.queueing.interface import DEFAULTS, Guarantees, QueueParams, SlotView
+from stoker.policies.queueing.tuning import Constant, Constants
 
 UNIT = 1_000_000
 """One dispatch; deficits are whole parts of it."""
@@ -31,9 +33,13 @@ class PaellaSrpt(FlowQueues):
     guarantees: ClassVar[Guarantees] = Guarantees(
         starvation_free=True, work_conserving=True, weight_respecting=False, order="predicted time, bounded deficit"
     )
+    constants: ClassVar[Constants] = MappingProxyType(
+        {"threshold": Constant(THRESHOLD // UNIT, 1, 1_000_000, "dispatches of deficit from which a function is next")}
+    )
 
     def __init__(self, params: QueueParams = DEFAULTS) -> None:
         super().__init__(params)
+        self._threshold = self._tuned["threshold"] * UNIT
         self._shortest = SlotRanking()
         self._neglected = FlowRanking()
         """By debit, so that the largest deficit is first."""
@@ -46,7 +52,7 @@ class PaellaSrpt(FlowQueues):
         head = self._neglected.least(as_set(slot.eligible))
         if head is None:
             return None
-        if self._fair - head[0] < THRESHOLD:
+        if self._fair - head[0] < self._threshold:
             head = self._shortest.least(slot)
             assert head is not None, "some eligible flow has a request"
         flow = head[2]

@@ -14,6 +14,7 @@ from stoker.policies.queueing.edf import Edf
 from stoker.policies.queueing.fcfs import Fcfs
 from stoker.policies.queueing.interface import DEFAULTS, QueueParams, QueuePolicy
 from stoker.policies.queueing.lazy_slack import LazySlack
+from stoker.policies.queueing.lean_slack import LeanSlack
 from stoker.policies.queueing.least_slack import LeastSlack
 from stoker.policies.queueing.mqfq import Mqfq
 from stoker.policies.queueing.mqfq_sticky import MqfqSticky
@@ -39,6 +40,7 @@ POLICIES: Mapping[str, MakePolicy] = MappingProxyType(
         Edf.name: Edf,
         Fcfs.name: Fcfs,
         LazySlack.name: LazySlack,
+        LeanSlack.name: LeanSlack,
         LeastSlack.name: LeastSlack,
         Mqfq.name: Mqfq,
         MqfqSticky.name: MqfqSticky,

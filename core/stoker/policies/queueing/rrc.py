@@ -11,6 +11,7 @@ of the first group that is on time and is halved by each that is not: it falls w
 than the slots can serve in time, and rises while there is room for functions that have missed more.
 """
 
+from types import MappingProxyType
 from typing import ClassVar
 
 from stoker.model.request import QueuedRequest
@@ -19,10 +20,13 @@ from stoker.policies.queueing.flow_queues import Rank
 from stoker.policies.queueing.flow_ranking import as_set
 from stoker.policies.queueing.interface import DEFAULTS, Guarantees, QueueParams, SlotView
 from stoker.policies.queueing.ordered_flows import OrderedFlows
+from stoker.policies.queueing.tuning import Constant, Constants
 
 _WHOLE = 100_000
 """All requests, in the unit of a percentile that has three decimals."""
 _FIRST, _SECOND = 0, 1
+_RISE, _KEEP_PERCENT = 1, 50
+"""How the threshold follows the load."""
 
 
 class Rrc(OrderedFlows):
@@ -31,6 +35,12 @@ class Rrc(OrderedFlows):
     name: ClassVar[str] = "rrc"
     guarantees: ClassVar[Guarantees] = Guarantees(
         starvation_free=False, work_conserving=True, weight_respecting=False, order="group, then arrival"
+    )
+    constants: ClassVar[Constants] = MappingProxyType(
+        {
+            "rise": Constant(_RISE, 0, 1_000_000, "of the threshold, with each request of the first group on time"),
+            "keepPercent": Constant(_KEEP_PERCENT, 0, 100, "of the threshold, with each that is not"),
+        }
     )
 
     def __init__(self, params: QueueParams = DEFAULTS) -> None:
@@ -83,4 +93,5 @@ class Rrc(OrderedFlows):
         n, m = self._counts.get(request.flow, (0, 0))
         self._counts.put(request.flow, (n + 1, m + on_time))
         if group == _FIRST:
-            self._threshold = self._threshold + 1 if on_time else self._threshold // 2
+            rise, keep_percent = self._tuned["rise"], self._tuned["keepPercent"]
+            self._threshold = self._threshold + rise if on_time else self._threshold * keep_percent // 100

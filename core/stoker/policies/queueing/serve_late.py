@@ -10,15 +10,24 @@ from collections.abc import Collection, Iterator
 from stoker.errors import StokerError
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.due_heap import DueHeap
+from stoker.policies.queueing.flow_ranking import as_set
 from stoker.policies.queueing.interface import Guarantees, QueuePolicy, SlotView, Weights
 from stoker.policies.queueing.ordered_flows import OrderedFlows, Rank
 
 
 class _LateOrder(OrderedFlows):
-    """By arrival; equal arrivals by id, so that schedule() can tell the order without moving anything."""
+    """By arrival; equal arrivals by id, so that schedule() can tell the order without moving anything.
+
+    What is resident goes first: nothing late is loaded, and drives others out, before all that needs no start-up.
+    """
 
     def rank(self, request: QueuedRequest) -> Rank:
         return _late_rank(request)
+
+    def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None:
+        warm = slot.warm
+        head = self._heads.least(as_set(warm)) if warm and self._heads.heads else None
+        return super().pop(slot, now_us) if head is None else self._take_head(head[2])
 
 
 def _late_rank(request: QueuedRequest) -> Rank:
@@ -36,8 +45,6 @@ class ServeLate:
         self._late = _LateOrder()
         self._turning = DueHeap()
         """What `inner` holds, by latest start."""
-        self._on_time_us: dict[str, int] = {}
-        """Predicted execution time of what `inner` holds, by flow."""
         self._late_running: set[str] = set()
         self._now_us = 0
 
@@ -58,20 +65,22 @@ class ServeLate:
         )
 
     def push(self, request: QueuedRequest) -> None:
-        if request.id in self._late:
+        if request.id in self._late.by_id:
             raise StokerError(f"request {request.id} is queued already; give each request of an agent its own id")
         self._inner.push(request)
-        self._turning.add(request.latest_start_us, request.id)
-        totals_us, flow = self._on_time_us, request.flow
-        totals_us[flow] = totals_us.get(flow, 0) + request.predicted_exec_us
+        self._turning.add(request.objective_us - request.predicted_exec_us, request.id)
         if self._late_running:
             self._late_running.discard(request.id)
 
     def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None:
-        self._turn_late(now_us)
+        if now_us > self._now_us:
+            self._now_us = now_us
+        due = self._turning.pop_due(self._now_us - 1)
+        if due:
+            self._turn_late(due)
         request = self._inner.pop(slot, now_us)
         if request is not None:
-            self._left_inner(request)
+            self._turning.discard(request.id)
             return request
         request = self._late.pop(slot, now_us)
         if request is not None:
@@ -89,7 +98,7 @@ class ServeLate:
         request = self._inner.cancel(request_id)
         if request is None:
             return self._late.cancel(request_id)
-        self._left_inner(request)
+        self._turning.discard(request_id)
         return request
 
     def missed(self, request: QueuedRequest) -> None:
@@ -98,7 +107,7 @@ class ServeLate:
     def drop_expired(self, now_us: int) -> list[QueuedRequest]:
         expired = self._inner.drop_expired(now_us)
         for request in expired:
-            self._left_inner(request)
+            self._turning.discard(request.id)
         return expired + self._late.drop_expired(now_us)
 
     def next_expiry_us(self) -> int | None:
@@ -116,7 +125,6 @@ class ServeLate:
 
     def export(self) -> list[QueuedRequest]:
         self._turning.clear()
-        self._on_time_us.clear()
         return sorted(self._inner.export() + self._late.export(), key=lambda request: request.arrival_us)
 
     def queued(self, flow: str | None = None) -> int:
@@ -127,11 +135,15 @@ class ServeLate:
 
         Now is taken as the latest instant that a call brought: of a request that has just come, its arrival.
         """
-        self._turn_late(request.arrival_us)
+        if request.arrival_us > self._now_us:
+            self._now_us = request.arrival_us
+        self._turn_late(self._turning.pop_due(self._now_us - 1))
         if request.latest_start_us >= self._now_us:
             return self._inner.work_ahead_us(request, flows)
-        on_time_us = sum(self._on_time_us.get(flow, 0) for flow in frozenset(flows))
-        return on_time_us + self._late.work_ahead_us(request, flows)
+        return self._inner.queued_us(flows) + self._late.work_ahead_us(request, flows)
+
+    def queued_us(self, flows: Collection[str]) -> int:
+        return self._inner.queued_us(flows) + self._late.queued_us(flows)
 
     def schedule(self, now_us: int) -> Iterator[QueuedRequest]:
         late = self._late.schedule(now_us)
@@ -142,23 +154,9 @@ class ServeLate:
                 late.append(request)
         yield from sorted(late, key=_late_rank)
 
-    def _turn_late(self, now_us: int) -> None:
-        self._now_us = max(self._now_us, now_us)
-        for request_id in self._turning.pop_due(self._now_us - 1):
+    def _turn_late(self, due: list[str]) -> None:
+        for request_id in due:
             request = self._inner.cancel(request_id)
             assert request is not None, f"{self.name} lost request {request_id}"
-            self._discharge(request)
             self._inner.missed(request)
             self._late.push(request)
-
-    def _left_inner(self, request: QueuedRequest) -> None:
-        self._turning.discard(request.id)
-        self._discharge(request)
-
-    def _discharge(self, request: QueuedRequest) -> None:
-        totals_us, flow = self._on_time_us, request.flow
-        total_us = totals_us.get(flow, 0) - request.predicted_exec_us
-        if total_us:
-            totals_us[flow] = total_us
-        else:
-            totals_us.pop(flow, None)
