@@ -56,6 +56,15 @@ def test_late_requests_run_by_arrival_not_by_slack() -> None:
     assert [policy.pop(make_slot("default/f"), 100) for _ in range(2)] == [early, worse]
 
 
+def test_a_late_request_of_what_is_resident_runs_before_one_that_would_have_to_start() -> None:
+    policy = ServeLate(LeastSlack())
+    absent, resident = late("default/absent"), late("default/resident", arrival_us=1)
+    policy.push(absent)
+    policy.push(resident)
+    slot = make_slot("default/absent", "default/resident", warm={"default/resident"})
+    assert [policy.pop(slot, 100) for _ in range(2)] == [resident, absent]
+
+
 def test_the_schedule_moves_nothing_even_for_an_instant_ahead() -> None:
     policy = ServeLate(LeastSlack())
     soon, later = make_request(objective_us=20, predicted_exec_us=10), make_request(objective_us=40, arrival_us=1)

@@ -1,8 +1,8 @@
 """ServeLate: the one wrapper that keeps requests that are late already from making others late.
 
 A request whose slack has turned negative misses its objective whenever it runs. It leaves the wrapped policy for
-a queue that is served by arrival, and only on slots that no on-time request could use (DESIGN section 3). The
-wrapper is a QueuePolicy itself and knows the wrapped one by that interface only.
+a queue that is served by arrival, what is resident first, and only on slots that no on-time request could use (DESIGN
+section 3). The wrapper is a QueuePolicy itself and knows the wrapped one by that interface only.
 """
 
 from collections.abc import Collection, Iterator
