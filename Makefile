@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PORT ?= 8080
 KEEP ?=
+ARGS ?=
 KWOK ?=
 CLUSTER ?= local
 REGISTRY ?=
@@ -17,7 +18,7 @@ IMAGE_LOCK := --python-version 3.11 --python-platform x86_64-manylinux_2_36 --ge
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup demo test lint types imports fast coverage sim e2e bench bench-cluster explore golden docs chart lock clean
-.PHONY: cluster cluster-down images demo-cluster programs e2e-cluster
+.PHONY: sim-results bench-reality cluster cluster-down images demo-cluster programs e2e-cluster
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[-a-z0-9]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -66,6 +67,10 @@ coverage: setup ## Contract and golden tests, and with the unit tests the covera
 sim: setup ## Simulations against theory, optima against policies
 	$(PY) -m pytest -m sim -n logical --dist worksteal
 
+sim-results: setup ## Make published results again: pages, figures and charts of docs/results (some 10 minutes)
+	$(PY) -m stoker_sim.results --list | xargs -P 2 -n 1 $(PY) -m stoker_sim.results
+	$(PY) -m stoker_sim.results --index
+
 e2e: setup ## Tests that start `stoker serve` as a user would
 	$(PY) -m pytest -m e2e
 
@@ -78,6 +83,9 @@ bench: setup ## Measure: added latency, requests per second, memory; nginx as th
 
 bench-cluster: setup ## The same for Kubernetes: operator, ledger, burst of pods, extender, cold starts (half an hour)
 	@$(PY) -m bench.cluster all
+
+bench-reality: setup ## Simulation against reality: the same arrivals live and simulated (50 minutes; see bench/reality)
+	@$(PY) -m bench.reality --page docs/results/reality.md --json docs/results/reality.json $(ARGS)
 
 explore: setup ## Property tests on examples never drawn before, ten times over
 	for round in 1 2 3 4 5 6 7 8 9 10; do STOKER_EXPLORE=1 $(PY) -m pytest -q -m property || exit 1; done

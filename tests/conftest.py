@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 from settings_of_tests import EXPLORE
 
-settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("same", derandomize=True, deadline=None, max_examples=60)
 settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("explore" if EXPLORE else "same")
 

@@ -31,12 +31,12 @@ from stoker_cli.objects.file_store import FileStore, ObjectError, StoreSnapshot
 from stoker_cli.reconciler import Reconciler
 from stoker_cli.records import Records
 from stoker_cli.state_view import StateView
+from stoker_cli.sweep import Sweep
 from stoker_gateway.config import AgentAddress, GatewaySettings
 from stoker_gateway.gateway import Gateway
 from stoker_node.agent import Agent
 from stoker_node.config import NodeSettings
 from stoker_node.devices import DeviceProbe, DeviceWatch
-from stoker_runtime.background import Background
 from stoker_runtime.internal import Internal
 from stoker_runtime.metrics import PrometheusSink
 from stoker_runtime.mtls import make_authority
@@ -45,8 +45,6 @@ from stoker_runtime.stopping import stop_part
 
 log = structlog.get_logger(__name__)
 
-SWEEP_S = 5.0
-"""How often what is left of deleted functions is looked for."""
 STOP_MARGIN_S = 10.0
 """What a part gets beyond its drain before it is left behind: the end of the process ends it in any case."""
 LEAST_GRACE_S = 2.0
@@ -97,10 +95,9 @@ class Embedded:
         self._clock_us = clock_us
         self._started_us = clock_us()
         self._on_error = on_error
-        self._deleted: set[str] = set()
-        self._sweeper = Background("sweep")
         self._begun: set[str] = set()
         self.sink = PrometheusSink(max_series=settings.process.max_series)
+        self._sweep = Sweep(self.sink, self._alive)
         self.records = Records(settings.serve.records_kept)
         self._recorder = recorder
         decider = recorder or Decider()
@@ -191,7 +188,7 @@ class Embedded:
         if self._watch is not None:
             self._begun.add("devices")
             self._watch.start()
-        self._sweeper.start(self._sweep_forever)
+        self._sweep.start()
 
     async def stop(self, drain_s: float) -> None:
         """Accept nothing new, finish what was accepted for `drain_s`, end every replica. Never raises."""
@@ -214,7 +211,7 @@ class Embedded:
 
     async def end_replicas(self) -> None:
         """End every replica and its descendants. Never raises."""
-        await self._sweeper.stop()
+        await self._sweep.stop()
         if self._watch is not None:
             await self._end("devices", self._watch.stop, STOP_MARGIN_S)
         await self._end("launcher", self.launcher.stop, STOP_MARGIN_S)
@@ -262,8 +259,8 @@ class Embedded:
     def _on_store(self, snapshot: StoreSnapshot) -> None:
         """New objects act, all in one turn of the loop: no part sees a function that another does not know."""
         before = self.functions
-        self._deleted = (self._deleted | before.keys()) - snapshot.functions.keys()
         self.functions = dict(snapshot.functions)
+        self._sweep.functions_are(self.functions)
         self.records.track(set(self.functions))
         self._set_policy(snapshot.policy)
         self.agent.set_functions(self.functions)
@@ -284,7 +281,9 @@ class Embedded:
             for warning in policy.warnings:
                 log.warning("policy_does_not_act", name=policy.name, detail=warning)
         self.policy = policy
-        self.reconciler.set_policy(policy or default_policy())
+        acts = policy or default_policy()
+        self.reconciler.set_policy(acts)
+        self.agent.set_shares(acts)
         self._set_queueing(self._default_queueing if policy is None else policy.queueing)
 
     def _set_queueing(self, name: str) -> None:
@@ -317,12 +316,6 @@ class Embedded:
                 log.warning("device_unhealthy", device=device.label, reason=device.reason)
         self.agent.set_devices((*devices, *kept))
 
-    async def _sweep_forever(self) -> None:
-        """Drop the series of deleted functions once their last replica and request are gone."""
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            alive = {status.spec.function for status in self.agent.replicas()} | self.gateway.demand().keys()
-            for key in self._deleted - alive:
-                namespace, _, name = key.partition("/")
-                self.sink.forget_function(namespace, name)
-            self._deleted &= alive
+    def _alive(self) -> set[str]:
+        """Functions that something of is left."""
+        return {status.spec.function for status in self.agent.replicas()} | self.gateway.demand().keys()

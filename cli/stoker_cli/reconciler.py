@@ -17,7 +17,7 @@ from stoker.metrics import MetricsSink
 from stoker.model.demand import Demand
 from stoker.model.device import Reservation
 from stoker.model.function import Function, Variant
-from stoker.model.policy import Policy
+from stoker.model.policy import Policy, default_policy
 from stoker.model.status import FunctionStatus
 from stoker.policies.allocation.registry import make_allocation_policy
 from stoker.prediction import Predictions
@@ -74,6 +74,7 @@ class Reconciler:
         self._decider = decider
         self._params = params
         self._functions: dict[str, Function] = {}
+        self._policy = default_policy()
         self._memory = PlanMemory()
         self._statuses: dict[str, FunctionStatus] = {}
         self._rounds = PlanRounds("reconciler", self._reconcile, clock_us, share=PLAN_SHARE)
@@ -90,6 +91,7 @@ class Reconciler:
 
     def set_policy(self, policy: Policy) -> None:
         """What of the GpuPolicy acts on replicas, from the next plan on."""
+        self._policy = policy
         self._params = msgspec.structs.replace(
             self._params,
             allocation=policy.allocation,
@@ -157,6 +159,7 @@ class Reconciler:
             killed=self._lives.killed(),
             memory=self._memory,
             wall_us=self._wall_us(),
+            namespace_weights=self._policy.weights({function.namespace for function in self._functions.values()}),
         )
 
     def _act(self, result: Plan) -> bool:

@@ -127,6 +127,15 @@ class Predictions:
         timeout_us = function.container_of(variant).startup_timeout_us
         return Estimate(max(1, min(timeout_us, START_PRIOR_CAP_US)), 0)
 
+    def starts_us(self) -> dict[str, dict[Variant, int]]:
+        """Mean start-up of all that was started at its present revision, by function and variant."""
+        found: dict[str, dict[Variant, int]] = {}
+        for key, profile in self._profiles.items():
+            for variant, window in profile.starts.items():
+                if window.samples:
+                    found.setdefault(key, {})[variant] = window.total_us // len(window.samples)
+        return found
+
     def profiles(self) -> dict[str, tuple[ExecProfile, ...]]:
         """What was measured of each function at its present revision, for people; only what has samples."""
         found: dict[str, tuple[ExecProfile, ...]] = {}

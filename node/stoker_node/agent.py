@@ -15,12 +15,13 @@ from stoker.decider import Decider
 from stoker.lifecycle import check_transition
 from stoker.model.device import Device, Reservation
 from stoker.model.function import Function, Probe, Sharing, Variant
+from stoker.model.policy import Policy, default_policy
 from stoker.model.replica import ReplicaSpec, ReplicaState, ReplicaStatus
 from stoker.names import flow_of, parse_replica_id
-from stoker.policies.queueing.interface import Weights
 from stoker.prediction import Predictions
 from stoker.reasons import Reason
 from stoker.slots.reservations import Reservations
+from stoker.slots.shares import shares_of
 from stoker_node.admission import Admission
 from stoker_node.changes import Changes
 from stoker_node.config import NodeSettings
@@ -57,6 +58,7 @@ class Agent:
         self._sink = metrics
         self._settings = settings
         self._functions: dict[str, Function] = {}
+        self._policy = default_policy()
         self._predictions = decider.make_predictions()
         self._reservations = Reservations(devices)
         self._table = ReplicaTable(devices)
@@ -134,21 +136,23 @@ class Agent:
         """The functions that exist now. Removed ones get nothing new; what they run or queue goes on."""
         before, self._functions = self._functions, dict(functions)
         self._admission.set_functions(self._functions)
-        weights: dict[str, int] = {}
         for key, function in functions.items():
             old = before.get(key)
             if old is not None and old.revision != function.revision:
                 self._predictions.reset(key)
             for variant in function.variants:
-                flow_key = flow_of(key, variant, function.primary)
-                weights[flow_key] = function.spec.fair_share
-                self._table.flow(flow_key, key, variant)
-        self._dispatcher.set_weights(Weights(weights))
+                self._table.flow(flow_of(key, variant, function.primary), key, variant)
+        self._dispatcher.set_weights(shares_of(functions.values(), self._policy))
         for flow in tuple(self._table.flows.values()):
             self._define(flow)
         for key in before.keys() - functions.keys():
             if not self._table.of_function(key):
                 self._predictions.forget(key)
+
+    def set_shares(self, policy: Policy) -> None:
+        """The weights of namespaces are those of this GpuPolicy from now on, also for what is queued."""
+        self._policy = policy
+        self._dispatcher.set_weights(shares_of(self._functions.values(), policy))
 
     def forget(self, function: str) -> bool:
         """Drop what was measured of a function that was deleted. False, and nothing, while something of it is here."""

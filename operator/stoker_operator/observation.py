@@ -86,7 +86,7 @@ def observe(look: Look, waiting: Waiting) -> Observed:
         wall_us=look.wall_us,
         cross_tenant=look.policy.cross_tenant(namespaces),
         max_gpus={name: rule.max_gpus for name, rule in rules.items() if rule.max_gpus is not None},
-        namespace_weights={name: rule.weight for name, rule in rules.items() if rule.weight != 1},
+        namespace_weights=look.policy.weights(namespaces),
         nodes=look.nodes,
     )
 

@@ -1,9 +1,11 @@
 """Reads SCENARIO.yaml. Whatever is wrong with it is one sentence with the file, the line and the field."""
 
 import re
+from collections.abc import Iterator
 from difflib import get_close_matches
+from enum import Enum
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import yaml
@@ -16,14 +18,11 @@ from stoker_sim.sources.units import decode_unit
 MAX_BYTES = 1 << 20
 
 _KINDS = tuple(str(source.__struct_config__.tag) for source in get_args(AnySource))
-_FIELDS = sorted(
-    {
-        field.encode_name
-        for form in (Scenario, DeviceChoice, PolicyChoice, MemoryChoice, Mapped, *get_args(AnySource))
-        for field in msgspec.structs.fields(form)
-    }
-)
+_FORMS = (Scenario, DeviceChoice, PolicyChoice, MemoryChoice, Mapped, *get_args(AnySource))
+_FIELDS = sorted({field.encode_name for form in _FORMS for field in msgspec.structs.fields(form)})
 _PLACE = re.compile(r"(?s)(.*?)(?: - at `(?:key in )?\$(.*)`)?$")
+_NAME = "tag:yaml.org,2002:str"
+_MERGE = "tag:yaml.org,2002:merge"
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
@@ -46,6 +45,8 @@ def read_scenario(path: Path) -> Scenario:
         check(scenario)
     except msgspec.ValidationError as error:
         reason, field = _told(str(error))
+        if reason == "expected float, got str":
+            reason += _as_number(root, field)
         raise BadScenarioFile(path, reason, line=_line(root, field), field=field) from None
     except BadScenario as error:
         raise BadScenarioFile(path, error.reason, line=_line(root, error.field), field=error.field) from None
@@ -74,11 +75,16 @@ def _text(path: Path) -> str:
 def _root(path: Path, text: str) -> yaml.Node:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.reader.ReaderError as error:
+        reason = f"is not valid YAML: {error.reason} (#x{ord(text[error.position]):04x})"
+        raise BadScenarioFile(path, reason, line=text.count("\n", 0, error.position) + 1) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error)
         line = None if mark is None else mark.line + 1
         raise BadScenarioFile(path, f"is not valid YAML: {problem}", line=line) from None
+    except RecursionError:
+        raise BadScenarioFile(path, "is nested too deeply; is it a scenario?") from None
     if not isinstance(root, yaml.MappingNode):
         raise BadScenarioFile(path, "is no scenario; begin it with workload: and devices:", line=1)
     return root
@@ -98,8 +104,11 @@ def _value(path: Path, root: yaml.Node) -> Any:
         elif isinstance(node, yaml.MappingNode):
             keys: set[str] = set()
             for key, value in node.value:
+                line = key.start_mark.line + 1
+                if key.tag not in (_NAME, _MERGE):
+                    reason = f"{key.value} is no name of a field; it reads as a number, a date or yes and no: quote it"
+                    raise BadScenarioFile(path, reason, line=line)
                 if str(key.value) in keys:
-                    line = key.start_mark.line + 1
                     raise BadScenarioFile(path, f"{key.value} is given twice; keep one", line=line)
                 keys.add(str(key.value))
                 nodes += [key, value]
@@ -128,13 +137,50 @@ def _told(message: str) -> tuple[str, str]:
     missing = re.fullmatch(r"Object missing required field `(.*)`", reason)
     if missing:
         return f"{missing[1]} is missing", field
-    if field.rpartition(".")[2] == "kind":
+    name = field.rpartition(".")[2].partition("[")[0]
+    if name == "kind":
         return f"{reason}; use one of: {', '.join(_KINDS)}", field
+    if reason.startswith("Invalid enum value"):
+        return f"{reason}; use one of: {', '.join(sorted(_values_of(name)))}", field
     return reason.replace("`", "").replace("Expected", "expected", 1), field
 
 
-def _line(node: yaml.Node, field: str) -> int:
+def _values_of(name: str) -> set[str]:
+    """What a field of that name may say, in whatever form it stands."""
+    return {
+        str(member.value)
+        for form in _FORMS
+        for field in msgspec.structs.fields(form)
+        if field.encode_name == name
+        for kind in _kinds_in(get_type_hints(form)[field.name])
+        for member in kind
+    }
+
+
+def _kinds_in(hint: Any) -> Iterator[type[Enum]]:
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        yield hint
+    for part in get_args(hint):
+        yield from _kinds_in(part)
+
+
+def _as_number(root: yaml.Node, field: str) -> str:
+    """Python and people read 1e3 as a number, YAML 1.1 does not."""
+    text = str(getattr(_found(root, field)[1], "value", ""))
+    try:
+        value = float(text)
+    except ValueError:
+        return ""
+    return f"; YAML reads {text} as text, write {value:.15g}" if value < 1e15 else f"; YAML reads {text} as text"
+
+
+def _line(root: yaml.Node, field: str) -> int:
     """The line of a field, or of the nearest part around it that stands in the file."""
+    return _found(root, field)[0]
+
+
+def _found(node: yaml.Node, field: str) -> tuple[int, yaml.Node]:
+    """A field's line and value, or those of the nearest part around it."""
     line = int(node.start_mark.line) + 1
     for name, index in _STEP.findall(f".{field}" if field and not field.startswith("[") else field):
         child: yaml.Node | None = None
@@ -146,6 +192,6 @@ def _line(node: yaml.Node, field: str) -> int:
             child = node.value[int(index)]
             line = int(child.start_mark.line) + 1
         if child is None:
-            return line
+            break
         node = child
-    return line
+    return line, node

@@ -34,15 +34,18 @@ def most_on_time(workload: Workload, setup: Setup, warm_up_us: int = 0) -> tuple
     return ceiling(demand, grain=GRAIN).weight, len(demand.arrival_us)
 
 
-def optimum(workload: Workload, setup: Setup, warm_up_us: int = 0) -> int | None:
-    """The most requests on time of any schedule; None where it is too much, or the search came to no end."""
+def optimum(workload: Workload, setup: Setup, warm_up_us: int = 0, *, ceiling: int | None = None) -> int | None:
+    """The most requests on time of any schedule; None where it is too much, or the search came to no end.
+
+    `ceiling` is an upper bound known already, as from most_on_time(); a schedule that reaches it ends the search.
+    """
     if warm_up_us:
         workload = workload.slice(warm_up_us, workload.horizon_us)
     if len(workload) > SMALL_REQUESTS or len(setup.devices) > SMALL_DEVICES or workload.closed:
         return None
     from stoker_sim.bound.exact import most_weight  # noqa: PLC0415  OR-Tools takes half a second to import
 
-    best = most_weight(instance_of(workload, setup, warm=warm_up_us > 0))
+    best = most_weight(instance_of(workload, setup, warm=warm_up_us > 0), ceiling=ceiling)
     return best.value.weight if best.proven and best.value is not None else None
 
 

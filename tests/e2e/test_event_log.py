@@ -10,7 +10,7 @@ import pytest
 from platform_under_test import STOKER, Platform, function
 
 from stoker.replay.lines import records_of
-from stoker.replay.records import Exchanged
+from stoker.replay.records import Exchanged, Weighted
 from stoker.replay.replayer import Replayed, replay
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -34,7 +34,8 @@ POLICIES = ("mqfq", "edf", "lazy-slack", "mqfq-sticky", "sjf")
 
 def apply_policy(platform: Platform, name: str) -> None:
     policy = {"apiVersion": "stoker.dev/v1alpha1", "kind": "GpuPolicy", "metadata": {"name": "default"}}
-    platform.apply({**policy, "spec": {"queueing": name}}, file="policy.yaml")
+    weights = [{"name": "default", "weight": 3}]
+    platform.apply({**policy, "spec": {"queueing": name, "namespaces": weights}}, file="policy.yaml")
 
 
 def read(path: Path) -> Replayed:
@@ -93,8 +94,9 @@ async def test_every_decision_of_a_storm_with_exchanges_of_policies_is_made_agai
     assert found.compared.keys() >= KINDS, found.compared
     assert found.ended >= 500
     with log.open("rb") as lines:
-        exchanged = [record.name for _, record in records_of(lines) if isinstance(record, Exchanged)]
-    assert exchanged == list(POLICIES)
+        records = [record for _, record in records_of(lines)]
+    assert [record.name for record in records if isinstance(record, Exchanged)] == list(POLICIES)
+    assert [record.namespaces for record in records if isinstance(record, Weighted)][-1] == {"default": 3}
 
 
 async def test_a_log_of_many_files_that_ends_by_a_kill_replays_file_by_file(platform: Platform) -> None:

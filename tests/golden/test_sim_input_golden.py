@@ -16,7 +16,7 @@ from stoker_sim.generate.periodic import Period, periodic
 from stoker_sim.generate.poisson import poisson
 from stoker_sim.generate.zipf import zipf_rates
 from stoker_sim.profiles import catalogue, small_gpu_catalogue
-from stoker_sim.traces import azure_functions, azure_llm, disb, kaas, mooncake, servegen
+from stoker_sim.traces import azure_functions, azure_llm, disb, kaas, mooncake, philly, servegen
 from stoker_sim.traces.llm_requests import Serving
 from stoker_sim.traces.mapping import mapped
 from stoker_sim.traces.spread import Spread
@@ -38,6 +38,7 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
     "azure llm conversation": lambda: azure_llm.sample(azure_llm.Service.CONVERSATION, Serving(functions=3)),
     "mooncake": mooncake.load,
     "servegen": lambda: servegen.load("mm-image", Assumptions(seed=2)),
+    "philly": philly.load,
     "disb": disb.load,
     "kaas": lambda: kaas.tenants("bert", 3),
     "poisson zipf": lambda: poisson(THREE, zipf_rates(3, 50.0), 20 * S, 1, Exponential()),

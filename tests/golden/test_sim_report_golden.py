@@ -77,6 +77,19 @@ def test_plots_are_those_of_the_setting_with_the_load_nearest_to_full(comparison
         assert {"fcfs", "mqfq-sticky"} <= words
 
 
+def test_objectives_that_a_scenario_goes_through_have_a_plot_of_their_own() -> None:
+    strict = scenario_of(sloFactors=[5, 2], loads=[0.9], seeds=1, duration="4s", warmUp="0s")
+    made = comparison_of(strict)
+    page = as_html(made, lines_of(made))
+    assert "<b>On time over objectives (load 0.9).</b>" in page
+    plot = page[: page.index("<b>On time over objectives")].rpartition("<svg")[2]
+    assert "objective, isolated warm medians" in plot
+    assert {"fcfs", "mqfq-sticky", "bound"} <= set(re.findall(r">([a-z-]+)</text>", plot))
+    # One objective is a point, no plot.
+    alone = comparison_of(scenario_of(sloFactors=[5], loads=[0.9], seeds=1, duration="4s", warmUp="0s", bound=False))
+    assert "over objectives" not in as_html(alone, lines_of(alone))
+
+
 def test_the_page_needs_nothing_else_and_is_the_same_every_time(comparison: Comparison, page: str) -> None:
     assert page == as_html(comparison, lines_of(comparison))
     assert page.count("<svg") == 5

@@ -1,12 +1,14 @@
-"""What holds of admission for every function, forecast and objective."""
+"""What holds of admission for every function, forecast and objective; and that it diverts as `slack` does."""
 
 import pytest
 from gateway_fake_agent import function
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stoker.admission import Choice, Forecast, Hold, Refuse, Send, after_miss, choose
 from stoker.model.function import OnMiss, Variant
+from stoker.policies.device_choice.interface import Arrival, Side
+from stoker.policies.device_choice.slack import Slack
 from stoker.reasons import Reason
 
 pytestmark = pytest.mark.property
@@ -58,3 +60,23 @@ def test_a_walk_ends_refuses_nothing_it_should_serve_and_promises_nothing_it_can
         assert not wakes
     elif OnMiss.REFUSE not in actions and OnMiss.SERVE_LATE in actions and last.reason is Reason.PREDICTED_MISS:
         assert any(isinstance(one, Send | Hold) and one.late_ok for one in seen)
+
+
+@given(forecast, forecast, micros)
+def test_a_gateway_that_diverts_and_serves_late_chooses_the_device_as_slack_does(
+    gpu: Forecast, cpu: Forecast, remaining_us: int
+) -> None:
+    assume(not gpu.unplaceable and not cpu.unplaceable)
+    f = function(cpu_variant=True, on_predicted_miss=(OnMiss.DIVERT, OnMiss.SERVE_LATE))
+    known = {Variant.GPU: gpu, Variant.CPU: cpu}
+    choice, step = choose(f, known, remaining_us, wakes=True)
+    if choice == Send(Variant.GPU) and gpu.finish_us > remaining_us:
+        # The agent predicts the same and refuses.
+        choice, _ = after_miss(f, known, remaining_us, step, wakes=True)
+    assert isinstance(choice, Send | Hold)
+    arrival = Arrival(function=f.key, gpu=side(gpu), cpu=side(cpu), remaining_us=remaining_us)
+    assert choice.variant is Slack().choose(arrival)
+
+
+def side(known: Forecast) -> Side:
+    return Side(known.exec_us, known.finish_us)

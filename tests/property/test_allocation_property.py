@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planning_world import S, World, gpus, make_function
+from settings_of_tests import examples
 
 from stoker.control.planning import Drain, Kill
 from stoker.model.replica import ReplicaState
@@ -12,7 +13,7 @@ from stoker.reasons import Reason
 pytestmark = pytest.mark.property
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(5), deadline=None)
 @given(
     count=st.integers(3, 6),
     devices=st.integers(1, 2),
@@ -67,9 +68,10 @@ def test_five_exclusive_functions_on_two_devices_get_about_equal_turns() -> None
     for name in names:
         world.want(name, 10)
     warm_us = dict.fromkeys(names, 0)
-    for _ in range(2400):
-        world.step()
+    step_us = 500_000
+    for _ in range(600 * S // step_us):
+        world.step(step_us)
         for name in names:
-            warm_us[name] += 250_000 * world.warm(name)
+            warm_us[name] += step_us * world.warm(name)
     assert min(warm_us.values()) > 0.6 * max(warm_us.values()), warm_us
     assert len(world.drains(Reason.QUANTUM_OVER)) >= 20

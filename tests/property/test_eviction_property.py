@@ -34,6 +34,7 @@ RESIDENTS = st.builds(
     episode=TIMES,
     history=HISTORIES,
     comes_back=st.booleans(),
+    brought_back=st.booleans(),
 )
 
 

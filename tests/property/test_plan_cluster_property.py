@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from planning_world import GPU, S, make_function
+from settings_of_tests import examples
 
 from stoker.model.device import Device, DeviceMode
 from stoker.model.function import Function, GpuOption, Sharing
@@ -99,7 +100,7 @@ def check(world: ClusterWorld) -> None:
             assert held <= bound + sum(len(r.spec.devices) for r in world.replicas.values() if r.unfit)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(16), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(FUNCTIONS, NODES, EVENTS, st.booleans(), st.booleans())
 def test_whatever_the_kubelet_chooses_promises_hold_and_the_world_comes_to_rest(
     drawn: list[tuple[str, Sharing, int, int, int, int]],
@@ -133,7 +134,7 @@ def test_whatever_the_kubelet_chooses_promises_hold_and_the_world_comes_to_rest(
         assert len(live) <= max(function.spec.scaling.min_replicas, 0)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(16), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.sampled_from([8_000, 16_384, 24_576, 40_960]), min_size=2, max_size=8),
     st.integers(1, 3),

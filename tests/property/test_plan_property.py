@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from planning_world import CPU, GPU, S, World, cores, gpus, make_function, revision_of
+from settings_of_tests import examples
 
 from stoker.control.planning import Drain, Kill, Start
 from stoker.model.function import ContainerSpec, CpuVariant, Function, KeepAlivePolicy, Sharing
@@ -77,7 +78,7 @@ def happen(world: World, bounds: list[dict[str, object]], event: str, which: int
         world.devices[position] = replace(world.devices[position], healthy=number > 1, reason="Xid 79")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(24), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(FUNCTIONS, min_size=1, max_size=4), st.integers(1, 3), PARAMS, st.lists(EVENTS, max_size=14))
 def test_whatever_happens_the_plan_keeps_its_promises(
     bounds: list[dict[str, object]], device_count: int, params: dict[str, str], events: list[tuple[str, int, int, int]]
@@ -135,7 +136,7 @@ def on_sick_device(world: World, replicas: list[ReplicaStatus]) -> bool:
     return any(not sick.isdisjoint(replica.spec.devices) for replica in replicas)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(st.lists(FUNCTIONS, min_size=1, max_size=3), st.lists(EVENTS, max_size=8))
 def test_when_all_demand_ends_the_world_comes_to_rest_at_its_minimum(
     bounds: list[dict[str, object]], events: list[tuple[str, int, int, int]]

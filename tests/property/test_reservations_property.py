@@ -5,6 +5,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from settings_of_tests import examples
 
 from stoker.model.device import Device, DeviceKind, Reservation
 from stoker.model.function import Sharing, Variant
@@ -95,5 +96,5 @@ class Ledger(RuleBasedStateMachine):
         assert sorted((part for device in DEVICES for part in self.ledger.on(device.id)), key=repr) == granted
 
 
-Ledger.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+Ledger.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=25, deadline=None)
 TestLedger = Ledger.TestCase

@@ -1,11 +1,13 @@
 """The optimum of small instances above every policy, and comparisons spread over processes."""
 
+import json
 from pathlib import Path
 
 import pytest
 from sim_scenarios import SMALL, scenario_of
 
 from stoker_cli.main import run
+from stoker_sim import compare
 from stoker_sim.compare import Job, Player, Setting
 from stoker_sim.scenario import Scenario
 
@@ -30,6 +32,19 @@ def test_the_optimum_is_between_what_policies_reach_and_the_bound(form: str) -> 
         result = player.play(Job(setting=SETTING, seed=0, policy=policy))
         assert result.measured is not None
         assert (result.measured.values["served"] or 0) - (result.measured.values["late"] or 0) <= best.optimum
+
+
+def test_the_search_for_the_optimum_ends_where_a_schedule_reaches_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    player, job = Player(tiny(form="static"), Path()), Job(setting=SETTING, seed=0, policy=None, exact=True)
+    best = player.play(job).bound
+    assert best is not None
+    # A bound that is too low tells what the search was given.
+    monkeypatch.setattr(compare, "most_on_time", lambda *_: (3, best.offered))
+    cut = player.play(job).bound
+    assert cut is not None
+    assert (cut.on_time, cut.optimum) == (3, 3)
+    assert best.optimum is not None
+    assert best.optimum > 3
 
 
 @pytest.fixture
@@ -60,5 +75,8 @@ def test_a_mistake_that_a_process_finds_is_one_sentence(folder: Path, capsys: py
 def test_the_bound_of_a_small_trace_is_its_optimum(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = "".join(f"{at / 10},f,a,30\n{at / 10},g,b,20\n" for at in range(4))
     (folder / "few.csv").write_text(f"arrival_s,function,tenant,exec_ms\n{rows}")
-    assert run(["sim", "bound", "--trace", "few.csv", "--gpus", "1", "--start", "0s", "--processes", "1"]) == 0
+    options = ["--gpus", "1", "--start", "0s", "--processes", "1", "--json", "few.json"]
+    assert run(["sim", "bound", "--trace", "few.csv", *options]) == 0
     assert "optimum" in capsys.readouterr().out
+    bounds = json.loads((folder / "few.json").read_text())["bounds"]
+    assert [(bound["seed"], bound["optimum"]) for bound in bounds] == [(0, 8)]

@@ -48,9 +48,10 @@ def cpu(millicores: int = 8000) -> Device:
 
 
 def function(name: str = "f", *, concurrency: int = 1, cpu_variant: bool = False, **spec: Any) -> Function:
+    namespace, _, bare = key_of(name).partition("/")
     return Function(
-        namespace="ns",
-        name=name,
+        namespace=namespace,
+        name=bare,
         uid=name,
         generation=1,
         revision=REVISION,
@@ -66,6 +67,11 @@ def function(name: str = "f", *, concurrency: int = 1, cpu_variant: bool = False
 
 
 TCP_PROBE = Probe()
+
+
+def key_of(name: str) -> str:
+    """The key of a function; of the namespace `ns` where none is named."""
+    return name if "/" in name else f"ns/{name}"
 
 
 class Request:
@@ -251,7 +257,14 @@ class Final:
 class AgentUnderTest:
     """An agent with its functions, replicas and gateways."""
 
-    def __init__(self, *devices: Device, queueing: str = "least-slack", metrics: Any = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *devices: Device,
+        queueing: str = "least-slack",
+        metrics: Any = None,
+        clock_us: Callable[[], int] = clock_us,
+        **settings: Any,
+    ) -> None:
         self.settings = NodeSettings(**({"probe_interval_s": 0.005} | settings))
         self.agent = Agent(
             devices=devices or (gpu(),),
@@ -290,7 +303,7 @@ class AgentUnderTest:
         variant: Variant = Variant.GPU,
         memory_mib: int = 1024,
     ) -> str:
-        key = f"ns/{name}"
+        key = key_of(name)
         spec = ReplicaSpec(
             id=replica_id(key, variant, Variant.GPU, REVISION, ordinal),
             function=key,
@@ -332,7 +345,7 @@ class AgentUnderTest:
                 await asyncio.sleep(0.002)
 
     def queued(self, name: str = "f", variant: Variant = Variant.GPU) -> int:
-        return self.agent.queued().get(f"ns/{name}", {}).get(variant, 0)
+        return self.agent.queued().get(key_of(name), {}).get(variant, 0)
 
     def head(
         self,
@@ -350,7 +363,7 @@ class AgentUnderTest:
     ) -> bytes:
         headers = {
             "host": "f.ns",
-            "stoker-function": f"ns/{name}",
+            "stoker-function": key_of(name),
             "stoker-request-id": request_id or f"r{next(self._ids)}",
             "stoker-objective-ms": str(objective_ms),
             "stoker-timeout-ms": str(timeout_ms),

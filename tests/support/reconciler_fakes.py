@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from planning_world import GPU, cores, gpus
 
 from stoker.control.planning import PlanParams
+from stoker.decider import Decider
 from stoker.metrics import MetricSpec
 from stoker.model.demand import Demand, VariantDemand
 from stoker.model.device import Device, Reservation
@@ -159,7 +160,13 @@ class Sink:
 
 
 class Bench:
-    def __init__(self, *functions: Function, devices: Sequence[Device] | None = None, **params: Any) -> None:
+    def __init__(
+        self,
+        *functions: Function,
+        devices: Sequence[Device] | None = None,
+        decider: Decider = Decider(),  # noqa: B008  it has no state
+        **params: Any,
+    ) -> None:
         self.calls: list[str] = []
         self.sink = Sink()
         self.agent = FakeAgent(self.calls, devices or [*gpus(1), cores()])
@@ -172,6 +179,7 @@ class Bench:
             clock_us=clock_us,
             metrics=self.sink,
             params=PlanParams(**{"back_off_us": 20 * MS, "wake_us": 1, **params}),
+            decider=decider,
         )
         self.reconciler.set_functions({function.key: function for function in functions})
 

@@ -74,6 +74,7 @@ class Served:
         self.kubelet = ScriptedKubelet(*(one.id for one in gpus))
         self.api = RecordingApi()
         self.sink = PrometheusSink()
+        self._policies = 0
         ports = dict.fromkeys(("data_port", "control_port", "grant_port", "internal_port"), 0)
         self.node = ServedNode(
             who=Who(node=NODE, namespace="stoker-system", pod="agent", address="127.0.0.1", version="1"),
@@ -98,6 +99,12 @@ class Served:
         spec = {"container": {"image": "i"}, "gpu": {"memory": "1Gi"}, "slo": {"latency": "1s"}}
         meta = SmallMeta(name=name, namespace=namespace, uid=name, generation=1)
         self.view.functions._store.put(Applied(metadata=meta, spec=spec))
+
+    def policy(self, **spec: Any) -> None:
+        """The GpuPolicy as the administrator applies it."""
+        self._policies += 1
+        meta = SmallMeta(name="default", uid="policy", resource_version=str(self._policies))
+        self.view.policies._store.put(Applied(metadata=meta, spec=spec))
 
     def delete(self, name: str, namespace: str = "ns") -> None:
         self.view.functions._store.remove(namespace, name)

@@ -53,7 +53,7 @@ async def test_a_request_is_queued_by_when_it_came_not_by_when_its_body_was_here
     await running.dispatched()
     early, connection = await begin(agent, 2)
     await connection.send(b"a")
-    await asyncio.sleep(0.01)
+    await agent.until(lambda: len(agent.agent._dispatcher.active) == 2)
     later = await agent.send("/later")
     await agent.until(lambda: agent.queued() == 1)
     await connection.send(b"b")

@@ -12,6 +12,7 @@ from stoker.model.device import Device
 from stoker.model.function import GpuOption, Probe, Sharing, Variant
 from stoker.model.replica import ReplicaState
 from stoker.reasons import Reason
+from stoker_node import load_stream
 from stoker_node.probing import probe_once
 from stoker_runtime.metrics import PrometheusSink
 
@@ -182,7 +183,8 @@ async def test_the_load_stream_begins_full_and_then_tells_what_changed(start: St
     await drain
 
 
-async def test_the_load_stream_has_a_heartbeat(start: Start) -> None:
+async def test_the_load_stream_has_a_heartbeat(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_stream, "LOAD_HEARTBEAT_S", 0.05)
     agent = await start()
     load = await agent.load()
     first, second = await load.frame(), await load.frame()

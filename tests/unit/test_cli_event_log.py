@@ -95,6 +95,7 @@ def test_a_compressed_file_that_is_damaged_is_one_sentence(tmp_path: Path, capsy
         (["--replace", "T4"], "--replace T4 names no two products; write OLD=NEW, as in T4=L4-24GB."),
         (["--replace", "K80=T4"], "there is no GPU of product K80 in the log"),
         (["--policy", "lifo"], "no queueing policy is named 'lifo'"),
+        (["--gpus", "1", "--json", "no/such.json"], "no is no folder; make it first"),
     ],
 )
 def test_a_change_that_cannot_be_is_one_sentence(

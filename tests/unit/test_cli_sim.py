@@ -20,6 +20,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("bad.csv").write_text(TRACE.replace("0.3,f,a,30", "0.3,f,a,-3"))
     Path("s.yaml").write_text(SMALL.replace("seeds: 3", "seeds: 1").replace("30s", "5s"))
     Path("bad.yaml").write_text(SMALL.replace("fcfs", "lifo"))
+    Path("late.yaml").write_text(SMALL.replace("30s", "5s").replace("warmUp: 3s", "warmUp: 1h"))
     Path("lost.yaml").write_text("workload: {kind: csv, file: bad.csv}\ndevices: [{product: X, memory: 1Gi}]\n")
 
 
@@ -44,6 +45,8 @@ ON_TRACE = ["sim", "compare", "--trace", "t.csv", "--gpus", "1", "--processes", 
         ([*ON_TRACE, "--start", "5"], "--start: '5' is not a duration"),
         ([*ON_TRACE, "--loads", "0.5;1"], "--loads: '0.5;1' are no loads"),
         ([*ON_TRACE, "--loads", "-1"], "--loads: '-1' are no loads"),
+        ([*ON_TRACE, "--loads", "0.5,0.5"], "--loads: 0.5 is there already"),
+        ([*ON_TRACE, "--gpu-memory", ""], "--gpu-memory: '' is not an amount of memory"),
         ([*ON_TRACE, "--json", "no/such.json"], "no is no folder"),
         ([*ON_TRACE, "--html", "."], "'.' is no file that could be written"),
         (["sim", "compare", "--trace", "bad.csv", "--gpus", "1", "--processes", "1"], "bad.csv line 8, exec_ms: -3"),
@@ -52,6 +55,8 @@ ON_TRACE = ["sim", "compare", "--trace", "t.csv", "--gpus", "1", "--processes", 
         (["sim", "run", "bad.yaml"], "bad.yaml line 17"),
         (["sim", "run", "s.yaml", "--policy", "edf"], "--policy: the scenario has no 'edf'; it has fcfs, mqfq-sticky"),
         (["sim", "run"], "SCENARIO"),
+        (["sim", "run", "late.yaml"], "a warm-up of 3600 s leaves nothing of a workload of 5 s"),
+        (["sim", "bound", "s.yaml", "--json", "no/such.json"], "no is no folder"),
         (["sim", "bound", "--trace", "t.csv"], "--trace needs --gpus N"),
         (["sim", "whatever"], "stoker sim --help"),
     ],
@@ -98,6 +103,23 @@ def test_one_simulation_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> No
 def test_the_bound_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["sim", "bound", "s.yaml", "--loads", "1.2", "--processes", "1"]) == 0
     assert "upper bound" in capsys.readouterr().out
+
+
+def test_the_bound_is_written_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sim", "bound", "s.yaml", "--loads", "1.2,1.5", "--processes", "1", "--json", "o.json"]) == 0
+    document = json.loads(Path("o.json").read_text())
+    assert document["scenario"]["name"] == "small"
+    assert any("objective" in note for note in document["assumptions"])
+    low, high = document["bounds"]
+    assert [low["setting"]["load"], high["setting"]["load"]] == [1.2, 1.5]
+    for bound in (low, high):
+        assert 0 < bound["onTime"] <= bound["offered"]
+        assert bound["attainment"] == pytest.approx(bound["onTime"] / bound["offered"], abs=1e-6)
+        assert (bound["seed"], bound["optimum"]) == (0, None)
+    assert high["offered"] > low["offered"]
+    written = Path("o.json").read_bytes()
+    assert run(["sim", "bound", "s.yaml", "--loads", "1.2,1.5", "--processes", "1", "--json", "o.json"]) == 0
+    assert Path("o.json").read_bytes() == written
 
 
 def test_closed_loops_have_no_bound(capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,16 +101,6 @@ def test_the_hybrid_histogram_stays_to_the_tail_and_for_the_ttl_where_nothing_is
     assert stays_us("hybrid-histogram", resident(history=often, comes_back=True)) == int(BIN_US * 1.1)
 
 
-def test_histogram_rental_follows_the_histogram_and_breaks_even_where_it_shows_nothing() -> None:
-    known = ArrivalHistory(counts={20: MIN_SAMPLES}, last_us=0, woken_us=0)
-    assert stays_us("histogram-rental", resident(history=known)) == stays_us(
-        "hybrid-histogram", resident(history=known)
-    )
-    for unknown in (None, ArrivalHistory()):
-        one = resident(history=unknown, share=0.25)
-        assert stays_us("histogram-rental", one, wait_weight=8) == stays_us("ski-rental", one, wait_weight=8) == 160 * S
-
-
 def test_slack_value_keeps_the_one_whose_callers_would_be_late() -> None:
     model = resident(latency_us=60 * S, reload_us=10 * S)
     small = resident(latency_us=200_000, reload_us=2 * S)
@@ -133,6 +123,13 @@ def test_slack_value_counts_requests_that_come_while_the_start_has_no_slack_left
     assert value(exec_us=S) == 0.0, "late even when warm"
     assert value(loaded_us=NOW - S) == value(loaded_us=NOW - 5 * S), "one request is no stream"
     assert policy.value(resident(), NOW + 100 * S) < value(), "what is not used loses value"
+
+
+@pytest.mark.parametrize("name", sorted(EVICTION))
+def test_what_a_resident_is_worth_stays_while_it_is_idle_unless_the_policy_says_otherwise(name: str) -> None:
+    policy, one = make_eviction(name), resident()
+    now, later = policy.value(one, NOW), policy.value(one, NOW + 3_600 * S)
+    assert (now != later) == policy.fades
 
 
 def test_each_keep_alive_policy_is_one_of_these() -> None:

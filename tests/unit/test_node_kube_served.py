@@ -7,6 +7,7 @@ import pytest
 from served_under_test import Served
 
 from stoker.model.function import Variant
+from stoker.policies.queueing.interface import Weights
 from stoker_node.kubernetes import kubelet_watch, served_node
 
 pytestmark = pytest.mark.unit
@@ -89,3 +90,17 @@ async def test_a_function_that_was_made_anew_is_not_forgotten(served: Served, mo
     await asyncio.sleep(0.05)
     assert served.node.pods.served == {"ns/f"}
     assert served.series_of("f") > 0
+
+
+async def test_namespaces_weigh_what_the_policy_says_under_every_queueing_policy(served: Served) -> None:
+    weights = [{"name": "ns", "weight": 3}, {"name": "other", "weight": 2}]
+    served.policy(queueing="mqfq", namespaces=weights)
+    served.apply("f")
+    await served.start()
+    dispatcher = served.node.agent._dispatcher
+    assert (dispatcher.policy.name, dispatcher._weights) == ("mqfq", Weights({"ns/f": 1}, {"ns": 3}))
+    served.apply("g", "other")
+    await served.until(lambda: dispatcher._weights.namespaces == {"ns": 3, "other": 2})
+    served.policy(queueing="fcfs", namespaces=[{"name": "*", "weight": 4}, *weights[:1]])
+    await served.until(lambda: dispatcher._weights.namespaces == {"ns": 3, "other": 4})
+    assert dispatcher.policy.name == "fcfs"

@@ -150,7 +150,9 @@ def test_what_is_wrong_is_named_with_its_path(spec: dict[str, Any], path: str, w
         ({"prefetch": {"nodesPerFunction": 2}}, "prefetch"),
         ({"prices": [{"product": "cpu", "perHour": 1}]}, "prices"),
         ({"pools": [{"name": "p"}]}, "pools"),
-        ({"namespaces": RULES}, "namespaces"),
+        ({"queueing": "mqfq", "allocation": "fair", "namespaces": RULES}, "namespaces"),
+        ({"namespaces": [{"name": "a", "maxGpus": 1}]}, "namespaces"),
+        ({"namespaces": [{"name": "a", "weight": 2}]}, "namespaces[].weight"),
     ],
 )
 def test_each_field_that_does_not_act_embedded_is_told_in_one_sentence(spec: dict[str, Any], field: str) -> None:
@@ -172,6 +174,32 @@ def test_each_field_that_does_not_act_in_a_cluster_is_told_in_one_sentence(spec:
     (warning,) = policy(**spec).warnings
     assert warning.startswith(f"spec.{field}")
     assert warning.endswith(".")
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize(
+    ("queueing", "allocation", "words"),
+    [
+        ("mqfq", "fair", ""),
+        ("cfs-affinity", "greedy-dual", "acts in queues and not on turns"),
+        ("fcfs", "fair", "acts on turns on devices and not in queues"),
+        ("edf", "lru", "does not act"),
+    ],
+)
+def test_where_the_weight_of_a_namespace_acts_depends_on_the_policies(
+    mode: Mode, queueing: str, allocation: str, words: str
+) -> None:
+    weighed = policy(mode=mode, queueing=queueing, allocation=allocation, namespaces=[{"name": "a", "weight": 2}])
+    assert len(weighed.warnings) == (1 if words else 0)
+    assert all(warning.startswith(f"spec.namespaces[].weight {words}") for warning in weighed.warnings)
+    alike = policy(mode=mode, queueing=queueing, allocation=allocation, namespaces=[{"name": "a", "weight": 1}])
+    assert not alike.warnings
+
+
+def test_weights_are_told_of_the_namespaces_that_do_not_weigh_one() -> None:
+    chosen = policy(namespaces=[{"name": "*", "weight": 2}, {"name": "a", "weight": 1}, {"name": "b", "weight": 5}])
+    assert chosen.weights(["c", "b", "a"]) == {"b": 5, "c": 2}
+    assert default_policy().weights(["a"]) == {}
 
 
 def test_what_acts_in_a_cluster_is_not_warned_about() -> None:

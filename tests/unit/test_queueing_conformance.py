@@ -48,6 +48,18 @@ def test_an_empty_policy_answers_everything(make: Make) -> None:
 
 
 @each(ALL)
+def test_the_queued_work_is_that_of_the_flows_named_on_time_or_late(make: Make) -> None:
+    policy = make()
+    policy.push(make_request("late", flow="default/a", objective_us=1, predicted_exec_us=3))
+    policy.push(make_request(flow="default/a", predicted_exec_us=5))
+    policy.push(make_request(flow="default/b", predicted_exec_us=7))
+    assert policy.pop(make_slot(), 10) is None
+    assert policy.queued_us(["default/a", "default/nobody"]) == 8
+    policy.cancel("late")
+    assert policy.queued_us({"default/a", "default/b"}) == 12
+
+
+@each(ALL)
 def test_an_id_that_is_queued_already_is_refused_and_nothing_changes(make: Make) -> None:
     policy = make()
     policy.push(make_request("same", objective_us=10, predicted_exec_us=10))

@@ -45,7 +45,7 @@ def test_garbage_stays_bounded_whatever_is_added_and_discarded() -> None:
         heap.add(10**6, f"gone-{index}")
         heap.discard(f"gone-{index}")
         heap.add(10**6 + index, "moving")
-    assert len(heap._heap) <= 2 * len(heap) + 64 + 1
+    assert len(heap.heap) <= 2 * len(heap) + 64 + 1
     heap.discard("moving")
     assert heap.pop_due(2 * 10**9) == [f"kept-{index}" for index in range(10)]
 

@@ -10,10 +10,12 @@ import pytest
 from planning_world import CPU, GPU, cores, gpus, make_function, revision_of
 from reconciler_fakes import MS, Bench
 
+from stoker.control.planning import Observed, Plan, PlanParams
+from stoker.decider import Decider
 from stoker.errors import UnknownName
 from stoker.model.device import Device, Reservation
 from stoker.model.function import ContainerSpec, Function, KeepAlivePolicy
-from stoker.model.policy import default_policy
+from stoker.model.policy import NamespaceRule, default_policy
 from stoker.model.replica import ReplicaSpec
 from stoker.reasons import Reason
 from stoker_cli.processes.launcher import ExitInfo
@@ -338,6 +340,20 @@ async def test_the_keep_alive_of_a_policy_acts_at_once_on_functions_that_name_no
     assert bench.state() == ["warm"]
     bench.reconciler.set_policy(default_policy())
     await until(lambda: bench.state() == [])
+
+
+async def test_a_plan_weighs_namespaces_as_the_policy_says(benches: list[Bench]) -> None:
+    seen: list[dict[str, int]] = []
+
+    class Listening(Decider):
+        def plan(self, observed: Observed, now_us: int, params: PlanParams) -> Plan:
+            seen.append(observed.namespace_weights)
+            return super().plan(observed, now_us, params)
+
+    bench = await started(benches, make_function(), decider=Listening())
+    await until(lambda: seen == [{}])
+    bench.reconciler.set_policy(msgspec.structs.replace(default_policy(), others=NamespaceRule(weight=3)))
+    await until(lambda: seen[-1] == {"default": 3})
 
 
 async def test_the_longest_keep_alive_of_a_policy_acts_at_once(benches: list[Bench]) -> None:

@@ -31,6 +31,7 @@ BROKEN: dict[str, tuple[str | bytes, int | None, str | None, str, str]] = {
     "unnamed column": (GOOD.replace("ms\n", "ms,\n"), 1, "(no name)", "no column", "remove it"),
     "duplicated header": (f"{HEAD},function\n1,f,t,1,f\n", 1, "function", "is there twice", "remove one"),
     "semicolons": (GOOD.replace(",", ";"), 1, None, "parted by semicolons", "commas"),
+    "old Macs' lines": (GOOD.replace("\n", "\r").encode(), 1, None, "end in a carriage return alone", "line feed"),
     "tabs": (GOOD.replace(",", "\t"), 1, None, "parted by tabs", "commas"),
     "bars": (GOOD.replace(",", "|"), 1, None, "parted by bars", "commas"),
     "short row": (GOOD + "2,f,t\n", 4, None, "has 3 fields and the header has 4", "one field for each column"),

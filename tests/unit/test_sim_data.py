@@ -40,7 +40,7 @@ def test_every_row_names_a_source_an_author_and_a_licence_whose_text_is_there() 
 
 def test_a_creative_commons_row_links_its_licence_and_says_what_was_changed() -> None:
     rows = [row for row in ROWS if "CC-BY-4.0" in row]
-    assert len(rows) == 2
+    assert len(rows) == 3
     for row in rows:
         assert "https://creativecommons.org/licenses/by/4.0/" in row
         assert row.split("|")[5].strip()

@@ -28,6 +28,13 @@ def test_requests_wait_for_a_slot_in_the_order_of_the_policy() -> None:
     assert simulate(work, two).dispatch_us.tolist() == [0, 10, 60]
 
 
+def test_what_was_held_back_is_offered_to_all_devices_at_one_instant() -> None:
+    requests = [(at, 0, 100) for at in range(0, 100_000, 10_000)]
+    setup = Setup(devices=(make_gpu("a", slots=2), make_gpu("b")), queueing="lazy-slack", serve_late=False)
+    result = simulate(workload(sim_function(), requests), setup)
+    assert (result.finish_us - result.dispatch_us).tolist() == [100] * len(requests)
+
+
 def test_a_slot_that_comes_free_is_free_for_who_comes_at_that_instant() -> None:
     result = simulate(workload(sim_function(), [(0, 0, 100), (100, 0, 50)]), ONE)
     assert result.wait_us.tolist() == [0, 0]

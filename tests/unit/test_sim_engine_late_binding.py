@@ -7,6 +7,10 @@ from stoker.errors import UnknownName
 from stoker.model.function import GpuOption
 from stoker.policies.eviction.registry import EVICTION
 from stoker.testing.builders import make_cpu, make_function, make_gpu
+from stoker_sim.engine.agenda import Agenda
+from stoker_sim.engine.flows import Flow
+from stoker_sim.engine.host import Host
+from stoker_sim.engine.residency import DeviceMemory
 from stoker_sim.engine.setup import BadSetup, Form, Memory, Setup, Slowdowns
 from stoker_sim.engine.simulate import simulate
 from stoker_sim.workload import CPU, SimFunction
@@ -182,3 +186,16 @@ def test_what_late_binding_cannot_do_is_said() -> None:
         simulate(workload(pair, [(0, 0, 1)]), setup())
     with pytest.raises(UnknownName, match="eviction"):
         simulate(workload(function(), [(0, 0, 1)]), setup(memory=Memory(eviction="oldest")))
+
+
+def test_whose_memory_lacks_is_not_eligible_and_is_not_counted() -> None:
+    functions = [function("a", 1500), function("b", 1500), function("c", 500), function("d", 500)]
+    flows = [Flow(index, each, each.definition.primary) for index, each in enumerate(functions)]
+    memory = DeviceMemory(make_gpu(memory_mib=2000), flows, Host(Agenda(), Memory()))
+    memory.busy = (1500, 0)
+    memory.close(flows[3])
+    eligible = memory.tight.eligible
+    assert (list(eligible), len(eligible)) == (["default/c"], 1)
+    assert [flow.key in eligible for flow in flows] == [False, False, True, False]
+    memory.reopen(flows[3])
+    assert (list(eligible), len(eligible)) == (["default/c", "default/d"], 2)

@@ -85,6 +85,32 @@ def complaint(folder: Path, text: str) -> str:
         (GOOD + "prices:\n  A100: -1\n", " line 10, prices[...]: expected float >= 0.0"),
         (GOOD + "slowdowns: h100\n", " line 10, slowdowns: 'h100' is not in the table; it has k80, p100, v100"),
         (GOOD + "name: 2020-13-45\n", ": month must be in 1..12"),
+        (GOOD + "form: foo\n", " line 10, form: Invalid enum value 'foo'; use one of: late-binding, replicas, static"),
+        (
+            GOOD.replace("edf", "{keepAlive: Foo}"),
+            " line 9, policies[1].keepAlive: Invalid enum value 'Foo'; use",
+        ),
+        (GOOD + "12: 3\n", " line 10: 12 is no name of a field; it reads as a number, a date or"),
+        (GOOD + "loads: [0.5, 1e3]\n", " line 10, loads[1]: expected float, got str; YAML reads 1e3 as text, wr"),
+        (GOOD + "loads: [.inf]\n", " line 10, loads[0]: expected float < 1000.0"),
+        (GOOD + "loads: [0.5, 0.9, 0.5]\n", " line 10, loads[2]: 0.5 is there already"),
+        (GOOD + "sloFactors: [.inf]\n", " line 10, sloFactors[0]: expected float <= 1000000.0"),
+        (GOOD + "memories: [1Gi, 1024Mi]\n", " line 10, memories[1]: 1024Mi is there already"),
+        (GOOD + "prices: {A100: .inf}\n", " line 10, prices[...]: expected float <= 1000000.0"),
+        (GOOD + "a: " + "[" * 500 + "]" * 500 + "\n", ": is nested too deeply"),
+        (GOOD + 'name: "a\0b"\n', " line 10: is not valid YAML: special characters are not allowed (#x0000)"),
+        (GOOD.replace("20ms", "0s"), " line 5, workload.exec[0]: 0s is no time; give more"),
+        (GOOD.replace("60s", "0s"), " line 6, workload.duration: 0s is no time; give more"),
+        (GOOD.replace("perSecond: 30", "perSecond: 1.0e+7"), " line 4, workload.perSecond: expected float <= 1000"),
+        (GOOD.replace("perSecond: 30", "perSecond: 1.0e+6"), " line 1, workload: asks for about 60000000 requests; at"),
+        (
+            "workload: [{kind: periodic, period: [0s]}]\ndevices: [{product: X, memory: 1Gi}]\n",
+            " line 1, workload[0].period[0]: 0s is no time; give more",
+        ),
+        (
+            "workload: {kind: azure-functions, beginMinute: 9, endMinute: 9}\ndevices: [{cores: 1}]\n",
+            " line 1, workload.endMinute: minutes from 9 to 9 are none; let endMinute be after beginMinute",
+        ),
         (
             GOOD.replace("{product: A100, memory: 16Gi, count: 2}", "{cores: 2}") + "memories: [1Gi]\n",
             " line 10, memori",
@@ -227,6 +253,7 @@ def test_several_sources_are_there_at_the_same_time(tmp_path: Path) -> None:
         "{kind: azure-llm, service: code, functions: 3, batch: 8}",
         "{kind: mooncake, start: 9s}",
         "{kind: servegen, model: mm-image, end: 10m, rate: 0.1}",
+        "{kind: philly, exec: 30s, memory: 4Gi}",
         "{kind: disb, server: triton}",
         "{kind: kaas, app: bert, tenants: 3}",
     ],
@@ -240,7 +267,6 @@ def test_the_projects_own_traces_are_sources(tmp_path: Path, source: str) -> Non
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        ("{kind: azure-functions, beginMinute: 9, endMinute: 9}", "minutes from 9 to 9 are none"),
         ("{kind: kaas, app: chess}", "the benchmark has no chess in the mode kaas; there are"),
         ("{kind: azure-functions, endMinute: 490, mapped: {products: [B200]}}", "no profile is measured on B200"),
         ("{kind: csv, file: absent.csv}", "absent.csv: there is no such file"),

@@ -99,6 +99,7 @@ def compare_command(
 @sim.command(name="bound", short_help="Say how many requests could be on time at best.")
 @_SCENARIO
 @_of_trace
+@click.option("--json", "json_file", metavar="FILE", help="Write the bounds there as JSON.")
 @_PROCESSES
 def bound_command(
     scenario: str | None,
@@ -108,6 +109,7 @@ def bound_command(
     start: str | None,
     loads: str | None,
     seeds: int | None,
+    json_file: str | None,
     processes: int | None,
 ) -> None:
     """Say how many requests could be on time at best, all of them being known beforehand.
@@ -128,6 +130,7 @@ def bound_command(
             seeds=seeds,
         ),
         processes,
+        json_file,
     )
 
 

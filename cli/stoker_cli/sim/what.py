@@ -50,14 +50,16 @@ def scenario_of(wanted: Wanted) -> tuple[Scenario, Path]:
     try:
         check(scenario)
     except BadScenario as error:
-        raise CommandFailed(f"--policies: {error.reason}") from None
+        # The scenario was checked when it was read: what is wrong now comes from an option.
+        option = "--loads" if error.field.startswith("loads") else "--policies"
+        raise CommandFailed(f"{option}: {error.reason}") from None
     return scenario, folder
 
 
 def _of_trace(wanted: Wanted, path: Path) -> tuple[Scenario, Path]:
     if wanted.gpus is None:
         raise CommandFailed("--trace needs --gpus N: how many GPUs there are.")
-    memory = parse_memory_mib(wanted.gpu_memory or "40Gi", "--gpu-memory")
+    memory = parse_memory_mib("40Gi" if wanted.gpu_memory is None else wanted.gpu_memory, "--gpu-memory")
     start = None if wanted.start is None else Micros(parse_duration_us(wanted.start, "--start"))
     scenario = Scenario(
         name=path.stem,

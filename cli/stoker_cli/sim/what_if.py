@@ -13,6 +13,7 @@ from rich.text import Text
 
 from stoker_cli.console import CommandFailed, say
 from stoker_cli.sim.log_files import read_log
+from stoker_cli.sim.showing import check_target, write
 from stoker_sim.whatif.answer import CONFIDENCE, FIGURES, Answer, Row, Span, answer
 from stoker_sim.whatif.change import Change
 from stoker_sim.whatif.logged import logged
@@ -26,12 +27,13 @@ def what_if(
     """Print the answer, and write it down. Raises CommandFailed and other StokerErrors, one sentence each."""
     if change == Change():
         raise CommandFailed("Nothing is to be different; give --policy, --gpus or --replace.")
+    check_target(None if json_path is None else str(json_path))
     found = read_log(path, logged)
     with Progress(transient=True, disable=not sys.stderr.isatty(), console=Console(stderr=True)) as bar:
         task = bar.add_task("simulating", total=None)
         result = answer(found, change, replications, lambda done, of: bar.update(task, completed=done, total=of))
     if json_path is not None:
-        _write(json_path, result)
+        write(str(json_path), msgspec.json.format(msgspec.json.encode(result)) + b"\n")
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in environ:
         console.width = _PIPED_WIDTH
@@ -44,13 +46,6 @@ def replacement(text: str) -> tuple[str, str]:
     if not old or not new or "=" in new:
         raise CommandFailed(f"--replace {text} names no two products; write OLD=NEW, as in T4=L4-24GB.")
     return old, new
-
-
-def _write(path: Path, result: Answer) -> None:
-    try:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(result)) + b"\n")
-    except OSError as error:
-        raise CommandFailed(f"{path} cannot be written: {(error.strerror or str(error)).lower()}.") from error
 
 
 def _print(console: Console, name: str, result: Answer) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from stoker.control.capacity import Need, Needs
+from stoker.control.device_share import share_of
 from stoker.control.occupancy import Occupancy, is_shared_by_pods
 from stoker.control.planning import Claim, Pair
 from stoker.model.device import Device, DeviceKind, Reservation
@@ -71,6 +72,10 @@ class Board(Occupancy):
         """The node of a device; of one that is not known (any more), the one in its id."""
         device = self.devices.get(device_id)
         return device.node if device is not None else device_id.partition("/")[0] if "/" in device_id else ""
+
+    def usual_share(self, need: Need) -> float:
+        """Which part of a device a replica would keep from others, wherever it went."""
+        return share_of(need, [device for device in self._examples if need.could_use(device)])
 
     def devices_in(self, node: str) -> Sequence[Device]:
         """All devices of a node."""

@@ -153,7 +153,7 @@ class Draft:
         """The policy of that name, made once in a plan."""
         found = self._keep_alive.get(policy)
         if found is None:
-            made = make_keep_alive(policy, EvictionParams(seed=self.params.seed))
+            made = make_keep_alive(policy, EvictionParams(seed=self.params.seed, wait_weight=self.params.wait_weight))
             found = self._keep_alive[policy] = made
         return found
 
@@ -250,7 +250,13 @@ class Draft:
         if arrivals is not memory.arrivals:
             self.memory[function.key] = replace(memory, arrivals=arrivals)
         found = prewarming.forecast(
-            function, self.params, arrivals, self.now_us, self.observed.wall_us, self.start_us(pair)
+            function,
+            self.params,
+            arrivals,
+            self.now_us,
+            self.observed.wall_us,
+            self.start_us(pair),
+            self.board.usual_share(self.needs(function, pair[1])[0]),
         )
         if found.until_us is not None:
             self.due(found.until_us)

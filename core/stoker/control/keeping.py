@@ -5,10 +5,10 @@ draws, so what is asked for one idle period must be told from the next: a replic
 """
 
 from stoker.control import prewarming
+from stoker.control.device_share import share_of
 from stoker.control.draft import Draft
 from stoker.control.planning import Pair
-from stoker.model.device import DeviceKind
-from stoker.model.function import Function, KeepAlivePolicy, Sharing
+from stoker.model.function import Function, KeepAlivePolicy
 from stoker.model.replica import ReplicaStatus
 from stoker.policies.eviction.interface import IdleResident
 
@@ -54,22 +54,12 @@ def _asked_us(
             episode=0 if replica is None else replica.started_us + replica.served,
             history=memory.arrivals,
             comes_back=prewarming.brings_back(function, draft.params),
+            brought_back=replica is not None and not replica.served,
         )
     )
     return NEVER_US if found is None else found
 
 
 def _share(draft: Draft, function: Function, pair: Pair, replica: ReplicaStatus) -> float:
-    """The largest part of a device that it keeps from others, of its memory or its cores."""
-    need = draft.needs(function, pair[1])[0]
-    if need.sharing is Sharing.EXCLUSIVE:
-        return 1.0
-    parts = [0.0]
-    for device_id in draft.devices_of(replica):
-        device = draft.board.devices.get(device_id)
-        if device is None:
-            continue
-        parts.append(need.memory_mib / max(1, device.memory_mib))
-        if device.kind is DeviceKind.CPU:
-            parts.append(need.millicores / max(1, device.millicores))
-    return min(1.0, max(parts)) or 1.0
+    found = (draft.board.devices.get(device_id) for device_id in draft.devices_of(replica))
+    return share_of(draft.needs(function, pair[1])[0], [device for device in found if device is not None])

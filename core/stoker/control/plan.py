@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from stoker.control import allocation, candidates, rollout, shares, unfit, worth
+from stoker.control import allocation, candidates, resting, rollout, shares, unfit, worth
 from stoker.control.conditions import describe
 from stoker.control.draft import Draft
 from stoker.control.fleet import is_blocker
@@ -41,23 +41,18 @@ def plan(observed: Observed, now_us: int, params: PlanParams, *, describes: bool
     Not `describes`: no statuses are made. They change no action, and a simulation has nobody who reads them.
     """
     draft = Draft(observed, now_us, params)
-    _fold(draft)
+    awake = _fold(draft)
     _kill_broken(draft)
     _remove_deleted(draft)
-    wants = [
-        want
-        for function in observed.functions.values()
-        for variant in function.variants
-        for want in shape(draft, function, variant)
-    ]
+    wants = [want for function in awake for variant in function.variants for want in shape(draft, function, variant)]
     draft.board.set_claims(_standing_claims(draft, wants))
     _serve(draft, wants)
     _settle_shares(draft)
     unfit.release_blockers(draft)
     _stop_drained(draft)
-    for key, function in observed.functions.items():
+    for function in awake:
         for variant in function.variants:
-            _charge(draft, (key, variant))
+            _charge(draft, (function.key, variant))
     busy = bool(draft.fleet.by_id or draft.waiting or draft.actions)
     return Plan(
         actions=tuple(draft.actions),
@@ -69,7 +64,8 @@ def plan(observed: Observed, now_us: int, params: PlanParams, *, describes: bool
     )
 
 
-def _fold(draft: Draft) -> None:
+def _fold(draft: Draft) -> list[Function]:
+    """Bring memory up to date; the functions that are not at rest."""
     observed, now_us = draft.observed, draft.now_us
     if draft.policy.shares:
         for which, held in observed.memory.shares.items():
@@ -78,8 +74,14 @@ def _fold(draft: Draft) -> None:
     failures: dict[str, list[Failure]] = {}
     for failure in observed.failures:
         failures.setdefault(failure.function, []).append(failure)
+    stirred = resting.stirred(draft)
+    awake: list[Function] = []
     for key, function in observed.functions.items():
-        memory = observed.memory.functions.get(key, FunctionMemory())
+        known = observed.memory.functions.get(key)
+        memory = draft.memory[key] = known or FunctionMemory()
+        if known is not None and key not in stirred and resting.is_at_rest(draft, function):
+            continue
+        awake.append(function)
         live = [r for r in draft.fleet.of_function(key) if r.spec.id not in draft.fleet.leaving and not is_blocker(r)]
         memory = rollout.observe(memory, function, live, now_us, draft.params)
         for failure in failures.get(key, ()):
@@ -99,6 +101,7 @@ def _fold(draft: Draft) -> None:
             credit[variant] = allocation.grow_credit(before, draft.fleet.all_of(pair), draft.clocks.get(variant, 0.0))
         draft.memory[key] = memory if credit == memory.credit else replace(memory, credit=credit)
         draft.look_ahead(function)
+    return awake
 
 
 def _may_come(draft: Draft, function: Function) -> bool:

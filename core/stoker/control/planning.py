@@ -10,7 +10,7 @@ from stoker.model.device import Device, Reservation
 from stoker.model.function import Function, KeepAlivePolicy, PreWarmPolicy, Sharing, Variant
 from stoker.model.replica import ReplicaSpec, ReplicaStatus
 from stoker.model.status import FunctionStatus
-from stoker.policies.prewarm.interface import ArrivalHistory
+from stoker.policies.prewarm.interface import WAIT_WEIGHT, ArrivalHistory
 from stoker.reasons import Reason
 
 Pair = tuple[str, Variant]
@@ -254,6 +254,8 @@ class PlanParams(Struct, frozen=True, kw_only=True):
     """Of functions that do not set scaling.keepAlive.policy."""
     seed: int = 0
     """Of a policy that draws."""
+    wait_weight: int = WAIT_WEIGHT
+    """Of policies that weigh idleness against waiting."""
     keep_alive_max_us: int | None = None
     """No idle replica is kept longer, whatever its function asks; None: unbounded."""
     resync_us: int = 1_000_000

@@ -13,6 +13,7 @@ from stoker.policies.prewarm.registry import PREWARM
 _MARGIN_US = 1_000_000
 """A plan may come this late."""
 _NO_HISTORY = ArrivalHistory()
+_BY_HISTORY = (KeepAlivePolicy.HYBRID_HISTOGRAM, KeepAlivePolicy.HAZARD_RATE)
 
 
 def learn(
@@ -25,9 +26,17 @@ def learn(
 
 
 def forecast(  # noqa: PLR0917  as above
-    function: Function, params: PlanParams, history: ArrivalHistory, now_us: int, wall_us: int, start_us: int
+    function: Function,
+    params: PlanParams,
+    history: ArrivalHistory,
+    now_us: int,
+    wall_us: int,
+    start_us: int,
+    share: float = 1.0,
 ) -> Forecast:
-    """What is wanted now. `start_us`: how long a replica usually takes to be warm."""
+    """What is wanted now. `start_us`: how long a replica usually takes to be warm; `share`: the part of a device that
+    it keeps from others.
+    """
     pre_warm = function.spec.scaling.pre_warm or PreWarm(policy=params.pre_warm)
     # A start-up is known by its mean: a quarter more makes most of them early enough.
     lead_us = start_us + start_us // 4 + _MARGIN_US
@@ -38,6 +47,9 @@ def forecast(  # noqa: PLR0917  as above
             now_us=now_us,
             wall_us=wall_us,
             lead_us=lead_us,
+            start_us=start_us,
+            share=share,
+            wait_weight=params.wait_weight,
             keep_max_us=params.keep_alive_max_us,
         )
     )
@@ -59,4 +71,4 @@ def _policy_of(function: Function, params: PlanParams) -> PreWarmPolicy:
 
 
 def _keeps_by_history(function: Function, params: PlanParams) -> bool:
-    return (function.spec.scaling.keep_alive or params.keep_alive) is KeepAlivePolicy.HYBRID_HISTOGRAM
+    return (function.spec.scaling.keep_alive or params.keep_alive) in _BY_HISTORY

@@ -79,6 +79,7 @@ class KeepAlivePolicy(StrEnum):
     SKI_RENTAL_RANDOM = "SkiRentalRandom"
     GREEDY_DUAL = "GreedyDual"
     HYBRID_HISTOGRAM = "HybridHistogram"
+    HAZARD_RATE = "HazardRate"
     LIGHT_FIRST = "LightFirst"
     LRU = "LRU"
 
@@ -88,6 +89,7 @@ class PreWarmPolicy(StrEnum):
 
     NONE = "None"
     HISTOGRAM = "Histogram"
+    HAZARD_RATE = "HazardRate"
     CRON = "Cron"
 
 

@@ -163,6 +163,11 @@ class Policy(Struct, frozen=True, kw_only=True):
         """What the functions of a namespace may have."""
         return self.namespaces.get(namespace, self.others)
 
+    def weights(self, namespaces: Iterable[str]) -> dict[str, int]:
+        """The weights of those of `namespaces` that do not weigh 1, in the order of their names."""
+        found = {name: self.rule(name).weight for name in sorted(namespaces)}
+        return {name: weight for name, weight in found.items() if weight != 1}
+
     def pool(self, namespace: str, variant: Variant, resource_name: str | None) -> Pool | None:
         """The pool that a pod goes to; None: any node, with nothing added."""
         return next((pool for pool in self.pools if pool.takes(namespace, variant, resource_name)), None)

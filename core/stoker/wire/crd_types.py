@@ -184,7 +184,7 @@ class Window(Wire, frozen=True, kw_only=True):
 
 
 class PreWarm(Wire, frozen=True, kw_only=True):
-    policy: Literal["None", "Histogram", "Cron"] = "None"
+    policy: Literal["None", "Histogram", "HazardRate", "Cron"] = "None"
     windows: Annotated[tuple[Window, ...], Meta(min_length=1, max_length=16)] | UnsetType = UNSET
 
 

@@ -76,7 +76,7 @@ class KeepAlive(Wire, frozen=True, kw_only=True):
 
 
 class PreWarm(Wire, frozen=True, kw_only=True):
-    policy: Literal["None", "Histogram"] | UnsetType = UNSET
+    policy: Literal["None", "Histogram", "HazardRate"] | UnsetType = UNSET
 
 
 class Prefetch(Wire, frozen=True, kw_only=True):
@@ -173,6 +173,7 @@ def decode_policy(document: dict[str, Any], *, mode: Mode = Mode.EMBEDDED) -> Po
         others=others,
         warnings=(
             *_order_warnings(spec),
+            *_weight_warnings(spec),
             *(_embedded_warnings(spec) if mode is Mode.EMBEDDED else _cluster_warnings(spec)),
         ),
     )
@@ -281,6 +282,25 @@ def _order_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
     return (f"{kept}, and does not say who gives way then: spec.allocation does, which is {acts}.",)
 
 
+def _weight_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
+    """Where the weights of namespaces do not act, because a policy keeps no shares."""
+    if all(entry.weight is UNSET or entry.weight == 1 for entry in spec.namespaces):
+        return ()
+    profile = PROFILES[spec.profile]
+    queueing = spec.queueing or profile.queueing
+    in_queues = POLICIES[queueing]().guarantees.weight_respecting
+    on_turns = (spec.allocation or profile.allocation) == Fair.name
+    if in_queues and on_turns:
+        return ()
+    if in_queues:
+        how = f"acts in queues and not on turns on devices: for them spec.allocation has to be {Fair.name}."
+    elif on_turns:
+        how = f"acts on turns on devices and not in queues: spec.queueing is {queueing}, which keeps no shares."
+    else:
+        how = f"does not act: neither spec.queueing ({queueing}) nor spec.allocation keeps shares."
+    return (f"spec.namespaces[].weight {how}",)
+
+
 def _embedded_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
     """One sentence for each field that is accepted and does not act in embedded mode yet."""
     said = []
@@ -294,8 +314,8 @@ def _embedded_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
         said.append("spec.prices does not act here yet: nothing here has a price.")
     if spec.pools:
         said.append("spec.pools acts on Kubernetes only: here there is one machine.")
-    if spec.namespaces:
-        said.append("spec.namespaces acts on Kubernetes only: here whoever may write the files is not bounded.")
+    if any(entry != NamespaceSpec(name=entry.name, weight=entry.weight) for entry in spec.namespaces):
+        said.append("spec.namespaces bounds nobody here, it only weighs: its bounds act on Kubernetes.")
     return tuple(said)
 
 
@@ -306,10 +326,6 @@ def _cluster_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
         said.append("spec.admission.mode Observe does not act yet: predicted misses are acted upon.")
     if spec.prices:
         said.append("spec.prices does not act yet: nothing here has a price.")
-    if any(entry.weight is not UNSET and entry.weight != 1 for entry in spec.namespaces):
-        is_fair = (spec.allocation or PROFILES[spec.profile].allocation) == Fair.name
-        where = "acts on turns on devices" if is_fair else f"acts where spec.allocation is {Fair.name}"
-        said.append(f"spec.namespaces[].weight {where}, and does not act in queues yet: all namespaces weigh the same.")
     if any(entry.max_cost_per_hour is not UNSET for entry in spec.namespaces):
         said.append("spec.namespaces[].maxCostPerHour bounds only what functions ask for: nothing here has a price.")
     return tuple(said)

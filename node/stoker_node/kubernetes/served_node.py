@@ -271,6 +271,7 @@ class ServedNode:
         if not self.policy.put(self._view.policies.get("", POLICY_NAME)):
             return
         queueing = self.policy.current.queueing
+        self.agent.set_shares(self.policy.current)
         try:
             self.agent.set_queueing(queueing)
         except UnknownName as err:

@@ -31,8 +31,8 @@ class Agenda:
     def at(self, time_us: int, kind: int, subject: Any) -> None:
         """Put an event down, not before now. It cannot be taken back: a handler finds that its subject has moved on."""
         assert time_us >= self.now_us, f"an event at {time_us} us is put down at {self.now_us} us"
-        self._sequence += 1
-        heappush(self._heap, (time_us, self._sequence, kind, subject))
+        self._sequence = sequence = self._sequence + 1
+        heappush(self._heap, (time_us, sequence, kind, subject))
 
     def play(self, arrivals_us: Iterable[int], arrive: Callable[[int], None], goes_on: Callable[[int], bool]) -> None:
         """Handle all arrivals (sorted), each by `arrive(index)`, and the events between and after them.

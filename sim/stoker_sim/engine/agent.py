@@ -197,6 +197,8 @@ class Agent:
 
     def queued(self) -> dict[tuple[str, Variant], int]:
         """Requests queued, by function and variant; only those with any."""
+        if not self._waiting:
+            return {}
         return {
             (state.function, state.variant): count
             for state in self._table.flows.values()

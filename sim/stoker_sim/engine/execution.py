@@ -73,14 +73,14 @@ class Execution:
     def begin(self, run: Run, work_us: int, interference: str) -> None:
         """It computes from now on, for `work_us` if nothing slows it. `interference`: its class in the table."""
         agenda = self._agenda
-        run.begun_us = agenda.now_us
+        run.begun_us = now_us = agenda.now_us
         if self._slowdowns is not None:
-            self._active.setdefault(run.device, []).append(_Pace(run, interference, work_us, agenda.now_us))
+            self._active.setdefault(run.device, []).append(_Pace(run, interference, work_us, now_us))
             if not run.cut:
                 agenda.at(run.request.timeout_us, self._cut, run)
             self._repace(run.device, self._slowdowns)
             return
-        run.end_us = end_us = agenda.now_us + work_us
+        run.end_us = end_us = now_us + work_us
         agenda.at(end_us, self._end, run)
         if end_us > run.request.timeout_us and not run.cut:
             agenda.at(run.request.timeout_us, self._cut, run)
@@ -92,14 +92,15 @@ class Execution:
             self._book.end(run.index, Outcome.FAILED, Reason.REPLICA_FAILED, self._agenda.now_us)
 
     def _on_end(self, run: Run) -> None:
-        if run.end_us != self._agenda.now_us:
+        now_us = self._agenda.now_us
+        if run.end_us != now_us:
             return  # it was put down anew
         if self._slowdowns is not None:
             self._leave(run)
         else:
             run.end_us = _NEVER
         if not run.cut:
-            self._book.serve(run.index, self._agenda.now_us)
+            self._book.serve(run.index, now_us)
         self._ended(run)
 
     def _on_cut(self, run: Run) -> None:

@@ -23,15 +23,14 @@ class Flow:
         "behaviour",
         "concurrency",
         "definition",
+        "example",
         "index",
         "interference",
         "key",
         "latency_us",
         "memory_mib",
         "millicores",
-        "percentile",
         "predicted_us",
-        "priority",
         "product",
         "start_us",
         "timeout_us",
@@ -48,14 +47,25 @@ class Flow:
         self.key = flow_of(definition.key, variant, definition.primary)
         self.latency_us = spec.slo.latency_us
         self.timeout_us = spec.timeout_us
-        self.percentile = spec.slo.percentile
-        self.priority = spec.priority
         self.concurrency = definition.concurrency_of(variant)
         self.interference = function.behaviour.interference
         container = definition.container_of(variant)
         on_gpu = variant is Variant.GPU
         self.memory_mib = spec.gpu[0].memory_mib if on_gpu else container.memory_mib or 0
         self.millicores = 0 if on_gpu else container.cpu_millis
+        self.example = QueuedRequest(
+            id="",
+            flow=self.key,
+            variant=variant,
+            arrival_us=0,
+            objective_us=self.latency_us,
+            timeout_us=self.timeout_us,
+            predicted_exec_us=1,
+            priority=spec.priority,
+            percentile=spec.slo.percentile,
+            memory_mib=self.memory_mib,
+        )
+        """What is the same of all its requests."""
         self._ratios: dict[str, float] = {}
         self.product: str | None = None
         """The one product that it may run on; None: several."""
@@ -74,6 +84,10 @@ class Flow:
         """Whether the variant is for such a device and its requests have a time there."""
         on_gpu = device.kind is DeviceKind.GPU
         return on_gpu is (self.variant is Variant.GPU) and self.behaviour.exec_on(device.product) is not None
+
+    def is_reference(self, product: str) -> bool:
+        """Whether work_us() on the product is what it is given."""
+        return self.behaviour.exec_on(product) == self.behaviour.median_us
 
     def work_us(self, exec_us: int, product: str) -> int:
         """What a request of `exec_us` on the reference product takes alone on another one; as Workload.exec_on()."""
@@ -108,16 +122,12 @@ class Requests:
 
     def make(self, index: int, flow: Flow, now_us: int) -> QueuedRequest:
         """The request as it comes to the policy now."""
-        return QueuedRequest(
-            id=str(index),
-            flow=flow.key,
-            variant=flow.variant,
-            arrival_us=now_us,
-            objective_us=now_us + self._slo_us[index],
-            timeout_us=now_us + flow.timeout_us,
-            predicted_exec_us=flow.predicted_us if self._fixed else self.predicted_us(index, flow, flow.product),
-            priority=flow.priority,
-            percentile=flow.percentile,
-            start_us=flow.start_us,
-            memory_mib=flow.memory_mib,
-        )
+        # 0.27 us; the constructor with so many names takes 0.37 us, and copy.copy() 0.41 us.
+        request: QueuedRequest = flow.example.__copy__()  # type: ignore[attr-defined]
+        request.id = str(index)
+        request.arrival_us = now_us
+        request.objective_us = now_us + self._slo_us[index]
+        request.timeout_us = now_us + flow.timeout_us
+        request.predicted_exec_us = flow.predicted_us if self._fixed else self.predicted_us(index, flow, flow.product)
+        request.start_us = flow.start_us
+        return request

@@ -24,15 +24,16 @@ _NEVER = 1 << 62
 class PoolDevice:
     """One device: its free slots, and what may use them."""
 
-    __slots__ = ("device", "flows", "free", "index", "product", "running", "view")
+    __slots__ = ("device", "flows", "free", "index", "is_reference", "product", "slots", "view")
 
     def __init__(self, device: Device, index: int, flows: list[Flow], slots: int) -> None:
         self.device = device
         self.index = index
         self.product = device.product
-        self.free = slots
-        self.running = 0
+        self.slots = self.free = slots
         self.flows = flows
+        self.is_reference = all(flow.is_reference(device.product) for flow in flows)
+        """Whether its product is the reference product of all its flows, or as fast."""
         self.view = SlotView(device.id, frozenset(flow.key for flow in flows))
 
 
@@ -106,15 +107,20 @@ class Pool:
         if len(free) > 1:
             # Where it is resident first, then the least loaded one.
             residency, key = self._residency, request.flow
-            free.sort(key=lambda home: (residency is not None and not residency.is_warm(home.index, key), home.running))
+            free.sort(
+                key=lambda home: (
+                    residency is not None and not residency.is_warm(home.index, key),
+                    home.slots - home.free,
+                )
+            )
         for home in free:
             self._offer(home, now_us)
             if not self._waiting or self._book.dispatch_us[index] >= 0:
                 break
 
     def _offer(self, home: PoolDevice, now_us: int) -> None:
-        policy, residency = self._policy, self._residency
-        while home.free > 0 and self._waiting:
+        policy, residency, book = self._policy, self._residency, self._book
+        while self._waiting and home.free > 0:
             view = home.view if residency is None else residency.view(home.index)
             request = policy.pop(view, now_us)
             if request is None:
@@ -125,19 +131,21 @@ class Pool:
             index = int(request.id)
             if request.timeout_us <= now_us:
                 policy.done(request, 0)
-                self._book.end(index, Outcome.EXPIRED, Reason.TIMEOUT, now_us)
+                book.end(index, Outcome.EXPIRED, Reason.TIMEOUT, now_us)
                 continue
-            book = self._book
             book.dispatch_us[index] = now_us
             book.device[index] = home.index
             book.running += 1
             home.free -= 1
-            home.running += 1
             run = Run(request, index, home, home.index, now_us, now_us)
+            flow = self._by_key[request.flow]
+            work_us = book.exec_us[index]
+            if not home.is_reference:
+                work_us = flow.work_us(work_us, home.product)
             if residency is None:
-                self._begin(run)
+                self._execution.begin(run, work_us, flow.interference)
             else:
-                self._load(run, residency)
+                self._load(run, flow, work_us, residency)
 
     def _expect_again(self, now_us: int) -> None:
         due_us = self._policy.next_ready_us(now_us)
@@ -147,50 +155,42 @@ class Pool:
 
     def _on_again(self, _: None) -> None:
         """The policy may give what it held back."""
-        if self._agenda.now_us == self._again_us:
+        now_us = self._agenda.now_us
+        if now_us == self._again_us:
             for home in self.devices:
-                self._offer(home, self._again_us)
+                self._offer(home, now_us)
 
-    def _load(self, run: Run, residency: Places) -> None:
+    def _load(self, run: Run, flow: Flow, work_us: int, residency: Places) -> None:
         """Make its function resident in the slot, where it is not."""
         home: PoolDevice = run.place
-        flow = self._by_key[run.request.flow]
         copy = residency.take(home.index, flow)
         run.place = (home, copy)
         if copy.ready:
-            self._begin(run)
+            self._execution.begin(run, work_us, flow.interference)
             return
         self._book.cold[run.index] = True
         self._execution.watch_timeout(run)
 
         def ready(_: None) -> None:
-            self._begin(run)
+            self._execution.begin(run, work_us, flow.interference)
             if flow.concurrency > 1 and self._waiting:
                 self._offer(home, self._agenda.now_us)
 
         residency.load(copy, ready)
 
-    def _begin(self, run: Run) -> None:
-        home: PoolDevice = run.place if self._residency is None else run.place[0]
-        flow = self._flows[self._book.function[run.index]]
-        work_us = flow.work_us(self._book.exec_us[run.index], home.product)
-        self._execution.begin(run, work_us, flow.interference)
-
     def _ended(self, run: Run) -> None:
-        now_us, book, index = self._agenda.now_us, self._book, run.index
+        now_us, book, index, residency = self._agenda.now_us, self._book, run.index, self._residency
         home: PoolDevice
-        residency = self._residency
         if residency is None:
             home = run.place
         else:
             home, copy = run.place
             residency.give_back(copy)
+            book.start_us[index] = run.begun_us - run.dispatched_us
         home.free += 1
-        home.running -= 1
         book.running -= 1
-        book.start_us[index] = run.begun_us - run.dispatched_us
-        book.occupied_us[index] = now_us - run.dispatched_us
-        self._policy.done(run.request, now_us - run.dispatched_us)
+        book.occupied_us[index] = took_us = now_us - run.dispatched_us
+        self._policy.done(run.request, took_us)
         if self._learns:
             flow = self._flows[book.function[index]]
             exec_us = now_us - run.begun_us

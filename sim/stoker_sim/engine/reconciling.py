@@ -86,11 +86,8 @@ class Reconciler:
         start_us: dict[str, dict[Variant, int]] = {}
         queued: dict[str, dict[Variant, int]] = {}
         for agent in self._agents:
-            for key, function in self._functions.items():
-                for variant in function.variants:
-                    estimate = agent.predictions.start_us(function, variant)
-                    if estimate.samples:
-                        start_us.setdefault(key, {})[variant] = estimate.us
+            for key, times_us in agent.predictions.starts_us().items():
+                start_us.setdefault(key, {}).update(times_us)
             for (key, variant), count in agent.queued().items():
                 of_function = queued.setdefault(key, {})
                 of_function[variant] = of_function.get(variant, 0) + count

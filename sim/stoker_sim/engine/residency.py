@@ -7,6 +7,7 @@ Copies that run nothing may be evicted. Never more memory is taken than the devi
 
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from stoker.model.device import Device, DeviceKind
@@ -22,12 +23,14 @@ from stoker_sim.engine.setup import Memory
 
 _NO_HISTORY = ArrivalHistory()
 _SECOND_US = 1_000_000
+_SPARE = 64
+"""Entries of copies that are idle no more which are never worth a rebuild."""
 
 
 class Copy:
     """One resident instance."""
 
-    __slots__ = ("clock", "flow", "home", "idle_since_us", "ready", "row", "running", "swap")
+    __slots__ = ("clock", "flow", "home", "idle_number", "idle_since_us", "ready", "row", "running", "swap")
 
     def __init__(self, flow: Flow, home: "DeviceMemory", row: list[int], now_us: int, *, swap: bool) -> None:
         self.flow = flow
@@ -38,6 +41,8 @@ class Copy:
         self.ready = False
         self.running = 1
         self.idle_since_us = now_us
+        self.idle_number = 0
+        """Serial number of its becoming idle."""
         self.clock = 0.0
 
 
@@ -46,17 +51,20 @@ class DeviceMemory:
 
     __slots__ = (
         "busy",
+        "by_size",
         "clock",
         "copies",
         "device",
         "free",
         "host",
         "idle",
+        "idlings",
         "largest",
         "open",
         "roomy",
         "tight",
         "with_room",
+        "worths",
     )
 
     def __init__(self, device: Device, flows: list[Flow], host: Host) -> None:
@@ -70,29 +78,47 @@ class DeviceMemory:
         self.copies: dict[str, int] = {}
         self.idle: dict[Copy, IdleResident] = {}
         """Copies that run nothing, in the order in which they became idle, and how that was then."""
+        self.worths: list[tuple[float, int, Copy]] = []
+        """A heap of what they are worth, where that stays, and of their serial numbers; some are idle no more."""
+        self.idlings = 0
         self.with_room: dict[str, list[Copy]] = {}
         """Ready copies that can take a request, by flow."""
         self.open: dict[str, Flow] = {flow.key: flow for flow in flows}
         """Flows that a request could be popped of, if memory allows."""
+        self.by_size: dict[tuple[int, int], dict[str, None]] = {}
+        """The same by the memory and cores that they need."""
+        for flow in flows:
+            self.by_size.setdefault((flow.memory_mib, flow.millicores), {})[flow.key] = None
         self.clock = 0.0
         self.roomy = SlotView(device.id, self.open.keys(), self.with_room.keys())
         self.tight = SlotView(device.id, _Eligible(self), self.with_room.keys())
 
-    def could_load(self, flow: Flow) -> bool:
-        """Whether there is room for one more copy once all idle ones are gone."""
-        device = self.device
-        return (
-            flow.memory_mib <= device.memory_mib - self.busy[0] and flow.millicores <= device.millicores - self.busy[1]
-        )
+    def reopen(self, flow: Flow) -> None:
+        """Its requests could be popped."""
+        if flow.key not in self.open:
+            self.open[flow.key] = flow
+            self.by_size[flow.memory_mib, flow.millicores][flow.key] = None
+
+    def close(self, flow: Flow) -> None:
+        """They could not, whatever memory is free."""
+        if self.open.pop(flow.key, None) is not None:
+            del self.by_size[flow.memory_mib, flow.millicores][flow.key]
+
+    def could_hold(self, memory_mib: int, millicores: int) -> bool:
+        """Whether there is room for one more copy of that size once all idle ones are gone."""
+        device, busy = self.device, self.busy
+        return memory_mib <= device.memory_mib - busy[0] and millicores <= device.millicores - busy[1]
 
     def is_roomy(self) -> bool:
         """Whether that holds of every flow."""
-        device, largest, busy = self.device, self.largest, self.busy
-        return largest[0] <= device.memory_mib - busy[0] and largest[1] <= device.millicores - busy[1]
+        return self.could_hold(*self.largest)
 
 
 class _Eligible(AbstractSet[str]):
-    """The flows that are open and either have a copy with room or memory for a new one; looked up when asked."""
+    """The flows that are open and either have a copy with room or memory for a new one; looked up when asked.
+
+    To count them costs a look at each size that flows have and at each resident one.
+    """
 
     def __init__(self, memory: DeviceMemory) -> None:
         self._memory = memory
@@ -102,13 +128,22 @@ class _Eligible(AbstractSet[str]):
         if key in memory.with_room:
             return True
         flow = memory.open.get(key)  # type: ignore[call-overload]
-        return flow is not None and memory.could_load(flow)
+        return flow is not None and memory.could_hold(flow.memory_mib, flow.millicores)
 
     def __iter__(self) -> Iterator[str]:
-        return (key for key in self._memory.open if key in self)
+        memory = self._memory
+        for size, flows in memory.by_size.items():
+            if memory.could_hold(*size):
+                yield from flows
+            else:
+                yield from (key for key in memory.with_room if key in flows)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        memory = self._memory
+        return sum(
+            len(flows) if memory.could_hold(*size) else len(memory.with_room.keys() & flows.keys())
+            for size, flows in memory.by_size.items()
+        )
 
 
 class Residency:
@@ -128,6 +163,8 @@ class Residency:
         self._bus_mib_per_s = memory.bus_mib_per_s
         self._peer_mib_per_s = memory.peer_mib_per_s
         self._policy = policy
+        self._keeps_worths = not policy.fades and memory.peer_mib_per_s is None
+        """Whether what a copy is worth stays while it is idle: then nobody is looked at twice."""
         self._hosts = hosts
         self._log = log
         self._devices: list[DeviceMemory] = []
@@ -201,7 +238,7 @@ class Residency:
             self._log.warm(copy.row, self._agenda.now_us)
             if copy.running < flow.concurrency:
                 memory.with_room.setdefault(flow.key, []).append(copy)
-                memory.open[flow.key] = flow
+                memory.reopen(flow)
             then(None)
 
         flow = copy.flow
@@ -217,12 +254,18 @@ class Residency:
         listed = memory.with_room.setdefault(flow.key, [])
         if copy not in listed:
             listed.append(copy)
-        memory.open[flow.key] = flow
+        memory.reopen(flow)
         self._learn(flow, arrived=False)
         if copy.running == 0:
             copy.idle_since_us = now_us
             facts = memory.idle[copy] = self._facts(copy)
             memory.busy = _plus(memory.busy, flow, -1)
+            if self._keeps_worths:
+                memory.idlings = copy.idle_number = memory.idlings + 1
+                heappush(memory.worths, (self._policy.value(facts, now_us), copy.idle_number, copy))
+                if len(memory.worths) > 2 * len(memory.idle) + _SPARE:
+                    memory.worths = [entry for entry in memory.worths if _is_idle(memory, entry)]
+                    heapify(memory.worths)
             until_us = self._policy.keep_until_us(facts)
             if until_us is not None:
                 self._agenda.at(max(until_us, now_us), self._leave, (copy, now_us))
@@ -233,9 +276,16 @@ class Residency:
             return
         memory.with_room.pop(flow.key, None)
         if self._limit is not None and memory.copies.get(flow.key, 0) >= self._limit:
-            memory.open.pop(flow.key, None)
+            memory.close(flow)
 
     def _evict_one(self, memory: DeviceMemory) -> None:
+        if self._keeps_worths:
+            while not _is_idle(memory, memory.worths[0]):
+                heappop(memory.worths)
+            worth, _, victim = heappop(memory.worths)
+            memory.clock = max(memory.clock, worth)
+            self._remove(victim)
+            return
         now_us, value, peers = self._agenda.now_us, self._policy.value, self._peer_mib_per_s is not None
         last, worth, _, victim = min(
             (not peers or self._resident[copy.flow.key] == 1, value(facts, now_us), order, copy)
@@ -264,7 +314,7 @@ class Residency:
         ready.remove(copy)
         memory.copies[flow.key] -= 1
         memory.free = _plus(memory.free, flow, 1)
-        memory.open[flow.key] = flow
+        memory.reopen(flow)
         if not ready:
             del memory.with_room[flow.key]
         self._resident[flow.key] -= 1
@@ -297,6 +347,11 @@ class Residency:
             now_us = self._agenda.now_us
             history = self._histories.get(flow.key, _NO_HISTORY)
             self._histories[flow.key] = histogram.learn(history, now_us if arrived else None, now_us, busy=True)
+
+
+def _is_idle(memory: DeviceMemory, entry: tuple[float, int, Copy]) -> bool:
+    """Whether the copy has been idle since the entry was made."""
+    return entry[2] in memory.idle and entry[2].idle_number == entry[1]
 
 
 def _call(then: Callable[[Any], None]) -> None:

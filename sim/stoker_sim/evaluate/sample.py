@@ -81,6 +81,14 @@ class Sample(Struct, frozen=True, eq=False, kw_only=True):
         return np.maximum(np.rint(part.exec_us * ratios[part.function, part.device]), 1).astype(np.int64)
 
 
+def check_warm_up(workload: Workload, warm_up_us: int) -> None:
+    """Raises NothingMeasured when the warm-up leaves no time."""
+    if not 0 <= warm_up_us < workload.horizon_us:
+        raise NothingMeasured(
+            f"a warm-up of {warm_up_us / 1e6:g} s leaves nothing of a workload of {workload.horizon_us / 1e6:g} s"
+        )
+
+
 def sample_of(
     workload: Workload,
     devices: tuple[Device, ...],
@@ -90,10 +98,7 @@ def sample_of(
     namespace_weights: Mapping[str, int] | None = None,
 ) -> Sample:
     """The measured part of a simulation. Raises NothingMeasured when the warm-up leaves no time."""
-    if not 0 <= warm_up_us < workload.horizon_us:
-        raise NothingMeasured(
-            f"a warm-up of {warm_up_us / 1e6:g} s leaves nothing of a workload of {workload.horizon_us / 1e6:g} s"
-        )
+    check_warm_up(workload, warm_up_us)
     left = outcomes.finish_us - outcomes.arrival_us < outcomes.slo_us
     cancelled = np.logical_and(np.equal(outcomes.reason, _CLIENT_GONE), left)
     measured = outcomes.arrival_us >= warm_up_us

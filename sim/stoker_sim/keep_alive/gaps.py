@@ -26,6 +26,10 @@ class Gaps(Struct, frozen=True, eq=False):
     """When it became idle."""
     end_us: NDArray[np.int64]
     """When the next request came."""
+    last_us: int
+    """When it became idle after its last request, for good as far as the trace says."""
+    horizon_us: int
+    """Where the trace ends."""
 
     def __len__(self) -> int:
         return len(self.begin_us)
@@ -39,8 +43,11 @@ class Gaps(Struct, frozen=True, eq=False):
         return self.end_us - self.begin_us
 
 
-def idle_gaps(workload: Workload) -> tuple[Gaps, ...]:
-    """Of every function with requests, in the workload's order. What follows the last request is no gap."""
+def idle_gaps(workload: Workload, least_us: int = 1) -> tuple[Gaps, ...]:
+    """Of every function with requests, in the workload's order. What follows the last request ends no gap.
+
+    What is shorter than `least_us` counts as busy: plan() looks no more often.
+    """
     order = np.argsort(workload.function, kind="stable")
     bounds = np.searchsorted(workload.function[order], np.arange(len(workload.functions) + 1))
     found = []
@@ -50,7 +57,7 @@ def idle_gaps(workload: Workload) -> tuple[Gaps, ...]:
             continue
         arrivals = workload.time_us[rows]
         busy_until = np.maximum.accumulate(arrivals + workload.exec_us[rows])
-        idle = arrivals[1:] > busy_until[:-1]
+        idle = arrivals[1:] - busy_until[:-1] >= least_us
         found.append(
             Gaps(
                 function.definition,
@@ -59,6 +66,8 @@ def idle_gaps(workload: Workload) -> tuple[Gaps, ...]:
                 int(arrivals[0]),
                 busy_until[:-1][idle],
                 arrivals[1:][idle],
+                int(busy_until[-1]),
+                workload.horizon_us,
             )
         )
     return tuple(found)

@@ -27,8 +27,9 @@ class Reserve(StrEnum):
     MISSING = "missing"
     """For those of its buffers that are not on the device, as the design is described."""
     WHOLE = "whole"
-    """For all of them, resident ones too, as the public code does: it looks residents up by their key, but stores
-    them under client, name and key, and so finds none.
+    """For all of them, resident ones too, as the public code does: before a request it looks residents up by their
+    key, but stores them under client, name and key, and so finds none; and as it loads each buffer it makes room for it
+    again before it asks whether it is there.
     """
 
 
@@ -53,10 +54,9 @@ class BufferCache:
         self._here: dict[str, Buffer] = {}
         self._uses: dict[str, int] = {}
         """Of every buffer that was ever here; uses are not forgotten when a buffer is evicted."""
-        self._pinned: set[str] = set()
         self._others: dict[str, None] = {}
         self._protected: dict[str, None] = {}
-        """Both least recently used first."""
+        """Both least recently used first. What a request has pinned is in neither."""
         self.hits = self.compulsory = self.capacity_misses = self.evictions = 0
         """Buffers found, loaded for the first time, loaded again, and evicted."""
 
@@ -74,25 +74,23 @@ class BufferCache:
         wanted = {buffer.name: buffer for buffer in buffers}
         whole = self._reserve is Reserve.WHOLE
         self._make_room(sum(b.size for b in wanted.values() if whole or b.name not in self._here))
-        copied = 0
-        for name, buffer in wanted.items():
+        missing = [buffer for name, buffer in wanted.items() if name not in self._here]
+        for name in wanted:
             if name in self._here:
                 self.hits += 1
                 self._list_of(name).pop(name, None)
-            else:
-                copied += self._load(buffer)
-            self._pinned.add(name)
-        return copied
+        return sum(map(self._load, missing))
 
     def release(self, buffers: Sequence[Buffer]) -> None:
         """The request that pinned them has ended."""
         for buffer in buffers:
             name = buffer.name
-            self._pinned.discard(name)
             self._uses[name] = self._uses.get(name, 0) + 1
             self._list_of(name)[name] = None
 
     def _load(self, buffer: Buffer) -> int:
+        # The batch may have evicted buffers of the request itself, which was not pinned yet.
+        self._make_room(buffer.size)
         if buffer.name in self._uses:
             self.capacity_misses += 1
         else:

@@ -1,7 +1,8 @@
 """Which buffers a request of a KaaS workload has, and how many tenants a device holds by that: plain arithmetic.
 
 cGEMM's are known from its dimensions: a complex product of 100 x 10,000 by 10,000 x 25,000 and a vector (KaaS'
-benchmarks, research notes 2.5). Of the other workloads only the sum is published, not what of it outlives a request.
+benchmarks, kaasSources/complexCutlassGemm/generateModel.py). Of the other workloads only the sum is published, not what
+of it outlives a request.
 """
 
 from msgspec import Struct
@@ -12,6 +13,8 @@ MARGIN_MIB = 300
 """Kept free of a device, because the driver's blocks are larger than what is asked for (KaaS)."""
 CONTEXT_MIB = 367
 """Device memory of an executor that holds no buffer (kaas_isolated.csv: testModel, kaas)."""
+BLOCK_BYTES = 2 << 20
+"""In which the driver seems to give memory, as a comment of KaaS' code says; its accounting does not round."""
 _MIB = 1 << 20
 _COMPLEX = 8
 _M, _N, _K = 100, 25_000, 10_000
@@ -36,6 +39,18 @@ class Footprint(Struct, frozen=True, kw_only=True):
     def whole(self) -> int:
         """What a request needs in all."""
         return self.resident + self.inputs
+
+    def in_blocks(self, block: int) -> "Footprint":
+        """The same where each buffer takes whole blocks of so many bytes."""
+
+        def rounded(size: int) -> int:
+            return -(-size // block) * block
+
+        return Footprint(
+            constants=tuple(map(rounded, self.constants)),
+            scratch=tuple(map(rounded, self.scratch)),
+            inputs=rounded(self.inputs),
+        )
 
     def of_request(self, tenant: str, number: int) -> tuple[Buffer, ...]:
         """`number` tells one request's input from another's."""

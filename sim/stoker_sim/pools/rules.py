@@ -1,7 +1,7 @@
 """Whose workers a KaaS pool of one-tenant workers starts and kills: `exclusive` and `static`, as pure decisions.
 
-Source: `ExclusivePolicy` and `StaticPolicy` of KaaS' public code, research notes 2.4. Whether a tenant has an idle worker
-is looked at before either is asked. Knows no time and no device.
+Source: `ExclusivePolicy` and `StaticPolicy` of KaaS' public code (python/kaas/pool.py), research notes 2.4. Whether a
+tenant has an idle worker is looked at before either is asked. Knows no time and no device.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""simulate_pool(): tenants and a KaaS pool in, what became of every request out. Composes the parts and nothing else."""
+"""simulate_pool(): tenants and a KaaS pool in, what became of every request out. Composes the parts, nothing else."""
 
 from enum import StrEnum
 from itertools import islice
@@ -35,7 +35,7 @@ class PoolKind(StrEnum):
     EXCLUSIVE = "exclusive"
     """Workers of one tenant, started and killed as requests come."""
     STATIC = "static"
-    """Workers of one tenant, one for each from the start; as many tenants as devices at most."""
+    """Workers of one tenant, fixed from the start, one on each device; as many tenants as devices at most."""
 
 
 _QUEUEING = {PoolKind.BALANCE: "fcfs", PoolKind.AFFINITY: "cfs-affinity"}
@@ -52,7 +52,7 @@ class PoolSetup(Struct, frozen=True, kw_only=True):
     """Of a request of every tenant; shared executors only."""
     reserve: Reserve = Reserve.WHOLE
     bytes_per_s: int = 12_000_000_000
-    """Of the bus of each device."""
+    """Of the bus of each device. Ours: PCIe 3.0 x16 in practice."""
 
 
 class PoolOutcomes(Struct, frozen=True, eq=False):
@@ -92,7 +92,10 @@ def simulate_pool(workload: Workload, setup: PoolSetup) -> PoolOutcomes:
             residency=executors,
         ).arrive
     else:
-        workers = _workers(workload, setup, devices, agenda, book, log)
+        rules = Exclusive(list(workload.keys)) if setup.kind is PoolKind.EXCLUSIVE else Static()
+        workers = WorkerPool(workload, devices, rules, agenda=agenda, book=book, log=log)
+        if setup.kind is PoolKind.STATIC:
+            _open_all(workers, len(workload.functions), len(devices))
         arrive = workers.arrive
     if workload.closed:
         book.answered = Clients(workload, agenda, book, arrive).answered
@@ -129,15 +132,9 @@ def _executors(
     )
 
 
-def _workers(
-    workload: Workload, setup: PoolSetup, devices: tuple[Device, ...], agenda: Agenda, book: Book, log: ResidenceLog
-) -> WorkerPool:
-    if setup.kind is PoolKind.EXCLUSIVE:
-        return WorkerPool(workload, devices, Exclusive(list(workload.keys)), agenda, book, log)
-    tenants = len(workload.functions)
-    if tenants > len(devices):
-        raise BadSetup(f"a static pool has one device for each tenant: {tenants} tenants want {len(devices)} devices")
-    pool = WorkerPool(workload, devices, Static(), agenda, book, log)
-    for at in range(len(devices)):
-        pool.open(at % tenants)
-    return pool
+def _open_all(workers: WorkerPool, tenants: int, devices: int) -> None:
+    """One worker on each device, dealt out to the tenants in turn."""
+    if tenants > devices:
+        raise BadSetup(f"a static pool has one device for each tenant: {tenants} tenants want {devices} devices")
+    for at in range(devices):
+        workers.open(at % tenants)

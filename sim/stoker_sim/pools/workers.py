@@ -45,6 +45,7 @@ class WorkerPool:
         workload: Workload,
         devices: Sequence[Device],
         rules: PoolRules,
+        *,
         agenda: Agenda,
         book: Book,
         log: ResidenceLog,

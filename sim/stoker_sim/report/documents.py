@@ -1,4 +1,4 @@
-"""A comparison as JSON and as CSV: the same bytes for the same scenario, whoever played the jobs in whatever order."""
+"""Comparisons and bounds as JSON and CSV: the same bytes for the same scenario, in whatever order jobs were played."""
 
 import csv
 import io
@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
-from stoker_sim.compare import Bound, Comparison, Run, Setting
+from stoker_sim.compare import Bound, Comparison, Result, Run, Setting
 from stoker_sim.evaluate.figures import CATALOGUE
 from stoker_sim.evaluate.intervals import Interval
 from stoker_sim.report.wording import rounded
+from stoker_sim.scenario import Scenario
 from stoker_sim.sources.units import as_written
 from stoker_sim.summary import OVER_BOUND, SUMMARISED, Line
 
@@ -36,6 +37,28 @@ def as_json(comparison: Comparison, lines: Sequence[Line]) -> bytes:
         },
         "summary": _summary(comparison, lines),
         "runs": [_run(run) for run in comparison.runs],
+    }
+    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+
+
+def bounds_as_json(scenario: Scenario, found: Sequence[Result], notes: Sequence[str]) -> bytes:
+    """Bounds of workloads, in the order given: `onTime` is the upper bound, `optimum` is null where none was searched
+    for or found, `attainment` is the share that the tighter one is.
+    """
+    document = {
+        "scenario": as_written(scenario),
+        "assumptions": list(notes),
+        "bounds": [
+            {
+                "setting": _setting(result.job.setting),
+                "seed": result.job.seed,
+                "load": rounded(result.load),
+                **(_bound(bound) or {}),
+                "optimum": bound.optimum,
+            }
+            for result in found
+            if (bound := result.bound) is not None
+        ],
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
 

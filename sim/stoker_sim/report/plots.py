@@ -67,6 +67,13 @@ def plots_of(comparison: Comparison, found: Found) -> tuple[Plot, ...]:
             lambda axes: _over_load(axes, comparison, found),
         ),
         _plot(
+            "attainment-slo",
+            f"On time over objectives{_fixed(shown, 'slo_factor')}",
+            "Requests on time over offered, by the objective as a multiple of the function's isolated warm median; "
+            "bars and the grey line as above.",
+            lambda axes: _over_objectives(axes, comparison, found),
+        ),
+        _plot(
             "cold-memory",
             f"Cold starts over memory{_fixed(shown, 'memory_mib')}",
             "Requests that waited for a start, over offered, by the memory of a GPU; bars are 95 % intervals.",
@@ -127,14 +134,32 @@ def _waits(axes: Axes, comparison: Comparison, setting: Setting) -> bool:
 def _over_load(axes: Axes, comparison: Comparison, found: Found) -> bool:
     settings = [s for s in comparison.settings if _beside(s, told_setting(comparison), "load")]
     loads = [_mean(comparison.of(setting, comparison.policies[0]), lambda run: run.load) for setting in settings]
+    _on_time(axes, comparison, found, settings, loads)
+    axes.set(xlabel="load")
+    return True
+
+
+def _over_objectives(axes: Axes, comparison: Comparison, found: Found) -> bool:
+    settings = [s for s in comparison.settings if _beside(s, told_setting(comparison), "slo_factor")]
+    factors = [setting.slo_factor for setting in settings]
+    if len(factors) < 2:
+        return False
+    _on_time(axes, comparison, found, settings, factors)
+    axes.set(xlabel="objective, isolated warm medians")
+    return True
+
+
+def _on_time(
+    axes: Axes, comparison: Comparison, found: Found, settings: Sequence[Setting], at: Sequence[float | None]
+) -> None:
+    """Attainment of every policy, and the bound, at each of the settings."""
     bounds = [_mean(comparison.of(setting, comparison.policies[0]), _bound) for setting in settings]
-    told = [(load, 100 * bound) for load, bound in zip(loads, bounds, strict=True) if load and bound is not None]
+    told = sorted((x, 100 * bound) for x, bound in zip(at, bounds, strict=True) if x and bound is not None)
     if told:
         axes.plot(*zip(*told, strict=True), color="0.5", marker="_", label="bound")
     for number, policy in enumerate(comparison.policies):
-        _errors(axes, number, policy, loads, [found[s, policy, "attainment"].value for s in settings])
-    axes.set(xlabel="load", ylabel="on time, %", ylim=(0, 103))
-    return True
+        _errors(axes, number, policy, at, [found[s, policy, "attainment"].value for s in settings])
+    axes.set(ylabel="on time, %", ylim=(0, 103))
 
 
 def _over_memory(axes: Axes, comparison: Comparison, found: Found) -> bool:
@@ -196,6 +221,7 @@ def _errors(
 ) -> None:
     """Means of shares, in percent, with their intervals over seeds."""
     known = [(x, value) for x, value in zip(at, values, strict=True) if x is not None and value is not None]
+    known.sort(key=lambda one: one[0])
     halves = [100 * (0 if value.high is None else value.high - value.mean) for _, value in known]
     axes.errorbar(
         [x for x, _ in known],

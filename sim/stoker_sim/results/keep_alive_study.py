@@ -1,159 +1,142 @@
-"""What `keep-alive` is made of: every idle gap of the Azure sample, under each policy and setting, on several workloads.
+"""What `keep-alive` is made of: the idle gaps of the Azure sample under each policy and setting, on several workloads.
 
-Plain figures; stoker_sim.results.keep_alive makes the page of them.
+Plain figures by function; stoker_sim.results.keep_alive makes the page of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from stoker.model.function import PreWarmPolicy
-from stoker.policies.eviction.fixed_ttl import FixedTtl
-from stoker.policies.eviction.histogram_rental import HistogramRental
-from stoker.policies.eviction.hybrid_histogram import HybridHistogram
-from stoker.policies.eviction.interface import EvictionParams
-from stoker.policies.eviction.registry import make_eviction
-from stoker.policies.eviction.ski_rental import LEAST_SHARE, SkiRental, SkiRentalRandom
+from stoker.control.planning import PlanParams
 from stoker_sim.keep_alive.gaps import Gaps, idle_gaps
-from stoker_sim.keep_alive.windows import KeepAlive, play
+from stoker_sim.keep_alive.optimum import Costs, costs_of
+from stoker_sim.keep_alive.windows import play, share_of
 from stoker_sim.profiles import catalogue
+from stoker_sim.results.keep_alive_ways import RENTAL, Way, ways
 from stoker_sim.traces.azure_functions import sample
 from stoker_sim.traces.mapping import mapped
-from stoker_sim.traces.spread import Spread
+from stoker_sim.traces.spread import MINUTE_US, Spread
 
-FIXED, HISTOGRAM, RENTAL = "fixed time", "hybrid histogram", "ski-rental"
-BOTH = "histogram, else ski-rental"
-_MINUTE_US = 60_000_000
-_WARM_UP_US = 120 * _MINUTE_US
-BASE_MINUTES = 10
-_TTLS = (1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 240)
-_FALLBACKS = (5, 10, 20, 30, 45, 60, 120, 240)
-"""Minutes that a function stays of which the histogram says nothing."""
-PAPER_FALLBACK = 240
-_WEIGHTS = (2, 4, 6, 8, 10, 15, 20, 40)
-"""Ski-rental: seconds of an idle device that a second of waiting is worth."""
-_RENTAL_WEIGHTS = (4, 8, 15)
-_FEW = 1_000
-"""Requests of the functions that a small study has."""
-_PRODUCT = "A100"
-DEVICE_MIB = {"profiles": 40_960, "trace": 2_048}
-"""Of which a function keeps a share from others. The trace's functions are a tenth to a hundredth of a model's size; their
-device is as much smaller.
+WARM_UP_US = 120 * MINUTE_US
+TRACE, PROFILES = "trace", "profiles"
+DEVICE_MIB = {TRACE: 2_048, PROFILES: 40_960}
+"""Of which a function keeps a share from others. The trace's functions are a tenth to a hundredth of a model's size;
+their device is as much smaller.
 """
+PRODUCT = "A100"
+SEEDS = (0, 1, 2)
 MIB_US = 1e12
-"""MiB microseconds in a TiB second, nearly: the unit of the tables is 10^6 MiB s."""
+"""The unit of the tables is 10^6 MiB s."""
+_FEW = 300
+"""Requests of the functions that a small study has."""
 
 
-class _Way(Struct, frozen=True):
-    """One policy with one setting."""
+class Outcome(Struct, frozen=True, eq=False):
+    """Of one way on one workload, by function."""
 
-    family: str
-    setting: str
-    keep: KeepAlive
-
-
-class Outcome(Struct, frozen=True):
-    cold: int
-    memory: float
-    """10^6 MiB s."""
-    by_trigger: dict[str, int]
-    rent: float
-    """Microseconds of a device, by the share that each function held."""
-    waited: float
-    """Microseconds that requests waited for starts."""
+    cold: NDArray[np.int64]
+    """Avoidable cold starts."""
+    memory: NDArray[np.float64]
+    """10^6 MiB s, of idle functions and of starts, from the warm-up on."""
 
 
-class Case(Struct, frozen=True):
+class Case(Struct, frozen=True, eq=False):
     """One workload: a way of spreading, and whose memory counts."""
 
     spread: Spread
     memory: str
     seed: int | None
-    gaps: tuple[Gaps, ...]
-    kept: tuple[NDArray[np.bool_], ...]
-    """By function: gaps that end after the warm-up."""
+    functions: tuple[Gaps, ...]
+    ways: tuple[Way, ...]
+    outcomes: tuple[Outcome, ...]
+    """By way."""
+
+    def chosen(self, of: Callable[[Gaps], bool]) -> NDArray[np.bool_]:
+        """Which functions are meant."""
+        return np.array([of(gaps) for gaps in self.functions])
+
+    def costs(self, chosen: NDArray[np.bool_]) -> Costs:
+        """For the optimum over the functions."""
+        return costs_of([gaps for gaps, yes in zip(self.functions, chosen, strict=True) if yes], WARM_UP_US)
+
+    def total(self, key: tuple[str, str], chosen: NDArray[np.bool_]) -> tuple[int, float]:
+        """Cold starts and memory of a way over the functions."""
+        outcome = self.outcomes[[way.key for way in self.ways].index(key)]
+        return int(outcome.cold[chosen].sum()), float(outcome.memory[chosen].sum())
 
 
-Found = dict[tuple[str, str], Outcome]
-"""By family and setting."""
+def is_odd(gaps: Gaps) -> bool:
+    """Whether the function is of the half that counts; constants were chosen on the other."""
+    return int(gaps.definition.name.removeprefix("f")) % 2 == 1
 
 
-def study(*, small: bool) -> tuple[list[Case], list[Found]]:
-    """All cases, and what came out of each. `small`: fewer functions, settings and seeds."""
-    seeds = (0,) if small else (0, 1, 2)
+def is_even(gaps: Gaps) -> bool:
+    return not is_odd(gaps)
+
+
+def anyone(gaps: Gaps) -> bool:  # noqa: ARG001  as the others
+    return True
+
+
+def trigger_of(gaps: Gaps) -> str:
+    """What wakes the function. No policy sees it."""
+    return gaps.definition.labels["trigger"]
+
+
+def woken_by(trigger: str) -> Callable[[Gaps], bool]:
+    """Which functions it wakes."""
+    return lambda gaps: trigger_of(gaps) == trigger
+
+
+def study(*, small: bool) -> list[Case]:
+    """All cases. `small`: fewer functions, settings and seeds."""
+    seeds = SEEDS[:1] if small else SEEDS
     cases = [_case(Spread.UNIFORM, seed, small=small) for seed in (None, *seeds)]
-    cases += [_case(Spread.CLUSTERED, seed, small=small) for seed in (None, *seeds[:1])]
-    ways = {memory: _ways(device_mib, small=small) for memory, device_mib in DEVICE_MIB.items()}
-    outcomes = [_play(ways[case.memory], case) for case in cases]
-    return cases, outcomes
+    return cases + [_case(Spread.CLUSTERED, seed, small=small) for seed in (None, *seeds[:1])]
+
+
+def ski_factor(case: Case) -> float:
+    """Cost of ski-rental over that of the optimum at its own price, all gaps together, at the worst of the weights."""
+    device_mib, worst = DEVICE_MIB[case.memory], 0.0
+    for way in case.ways:
+        if way.family != RENTAL:
+            continue
+        cost = best = 0.0
+        for gaps in case.functions:
+            (kept,) = play([way.keep], gaps, device_mib)
+            share, start_us = share_of(gaps, device_mib), float(way.weight * gaps.start_us)
+            cost += share * float(kept.held_us.sum()) + start_us * int(kept.cold.sum())
+            best += float(np.minimum(share * gaps.length_us, start_us).sum())
+        worst = max(worst, cost / best if best else 0.0)
+    return worst
 
 
 def _case(how: Spread, seed: int | None, *, small: bool) -> Case:
     workload = sample(how)
     if small:
         counts = np.bincount(workload.function, minlength=len(workload.functions))
-        workload = workload.only([key for key, n in zip(workload.keys, counts.tolist(), strict=True) if n <= _FEW][::2])
+        few = [key for key, count in zip(workload.keys, counts.tolist(), strict=True) if count <= _FEW]
+        workload = workload.only([key for number, key in enumerate(few) if number % 4 < 2])
     if seed is not None:
-        workload = mapped(workload, catalogue((_PRODUCT,)), (_PRODUCT,), seed)
-    gaps = idle_gaps(workload)
-    return Case(
-        how,
-        "trace" if seed is None else "profiles",
-        seed,
-        gaps,
-        tuple(one.end_us >= _WARM_UP_US for one in gaps),
-    )
+        workload = mapped(workload, catalogue((PRODUCT,)), (PRODUCT,), seed)
+    memory = TRACE if seed is None else PROFILES
+    functions = idle_gaps(workload, PlanParams().wake_us)
+    chosen = tuple(ways(small=small or bool(seed)))
+    return Case(how, memory, seed, functions, chosen, _outcomes(chosen, functions, DEVICE_MIB[memory]))
 
 
-def _ways(device_mib: int, *, small: bool) -> list[_Way]:
-    def fixed(minutes: int) -> EvictionParams:
-        return EvictionParams(ttl_us=minutes * _MINUTE_US)
-
-    ttls, fallbacks = ((2, 5, BASE_MINUTES, 20, 60), (10, 240)) if small else (_TTLS, _FALLBACKS)
-    weights, mixed = ((4, 10, 20), (8,)) if small else (_WEIGHTS, _RENTAL_WEIGHTS)
-    ways = [_Way(FIXED, f"{m} min", KeepAlive(make_eviction(FixedTtl.name, fixed(m)))) for m in ttls]
-    for minutes in fallbacks:
-        policy = make_eviction(HybridHistogram.name, fixed(minutes))
-        ways.append(_Way(HISTOGRAM, f"else {minutes} min", KeepAlive(policy, PreWarmPolicy.HISTOGRAM)))
-    policy = make_eviction(HybridHistogram.name, fixed(PAPER_FALLBACK))
-    ways.append(_Way("histogram, no pre-warming", f"else {PAPER_FALLBACK} min", KeepAlive(policy)))
-    for weight in mixed:
-        policy = make_eviction(HistogramRental.name, EvictionParams(wait_weight=weight))
-        keep = KeepAlive(policy, PreWarmPolicy.HISTOGRAM, device_mib=device_mib)
-        ways.append(_Way(BOTH, f"weight {weight}", keep))
-    for family, name in ((RENTAL, SkiRental.name), ("ski-rental, random", SkiRentalRandom.name)):
-        for weight in weights:
-            policy = make_eviction(name, EvictionParams(wait_weight=weight))
-            ways.append(_Way(family, f"weight {weight}", KeepAlive(policy, device_mib=device_mib)))
-    return ways
-
-
-def _play(ways: Sequence[_Way], case: Case) -> Found:
-    """By family and setting."""
-    cold, memory = [0] * len(ways), [0.0] * len(ways)
-    rent = [0.0] * len(ways)
-    waited = [0.0] * len(ways)
-    by_trigger: list[dict[str, int]] = [{} for _ in ways]
-    for gaps, counted in zip(case.gaps, case.kept, strict=True):
-        trigger = gaps.definition.labels["trigger"]
-        share = share_of(case, gaps)
-        for at, kept in enumerate(play([way.keep for way in ways], gaps)):
+def _outcomes(chosen: tuple[Way, ...], functions: tuple[Gaps, ...], device_mib: int) -> tuple[Outcome, ...]:
+    cold = np.zeros((len(chosen), len(functions)), np.int64)
+    memory = np.zeros((len(chosen), len(functions)))
+    keeps = [way.keep for way in chosen]
+    for column, gaps in enumerate(functions):
+        counted = gaps.end_us >= WARM_UP_US
+        for row, kept in enumerate(play(keeps, gaps, device_mib, WARM_UP_US)):
             missed = int(kept.cold[counted].sum())
-            held_us = float(kept.held_us[counted].sum())
-            cold[at] += missed
+            held_us = int(kept.held_us[counted].sum()) + kept.held_after_us
+            cold[row, column] = missed
             # A start holds memory too, and an avoidable one is charged for it.
-            memory[at] += (held_us + missed * gaps.start_us) * gaps.memory_mib / MIB_US
-            rent[at] += share * held_us
-            waited[at] += missed * gaps.start_us
-            by_trigger[at][trigger] = by_trigger[at].get(trigger, 0) + missed
-    return {
-        (way.family, way.setting): Outcome(cold[at], memory[at], by_trigger[at], rent[at], waited[at])
-        for at, way in enumerate(ways)
-    }
-
-
-def share_of(case: Case, gaps: Gaps) -> float:
-    """Part of the device that ski-rental charges for."""
-    return max(LEAST_SHARE, min(1.0, gaps.memory_mib / DEVICE_MIB[case.memory]))
+            memory[row, column] = (held_us + missed * gaps.start_us) * gaps.memory_mib / MIB_US
+    return tuple(Outcome(c, m) for c, m in zip(cold, memory, strict=True))

@@ -14,6 +14,8 @@ LEAST_FACTOR, MOST_FACTOR = 0.5, 2.0
 
 Cell = str | int | float | None
 Row = dict[str, Cell]
+Texts = tuple[str, ...]
+"""Sentences or paragraphs; how they are broken into lines in the code does not matter."""
 
 
 class Verdict(StrEnum):
@@ -72,6 +74,16 @@ class Chart(Struct, frozen=True, kw_only=True):
     log_y: bool = False
 
 
+class Part(Struct, frozen=True, kw_only=True):
+    """What one question of a result gives."""
+
+    claims: tuple[Claim, ...] = ()
+    tables: tuple[Table, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    findings: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()
+
+
 class Result(Struct, frozen=True, kw_only=True):
     name: str
     """As it is called on the command line."""
@@ -90,12 +102,50 @@ class Result(Struct, frozen=True, kw_only=True):
     """Every figure, for JSON and CSV."""
 
 
-def judged(factors: Sequence[float], missing: str = "") -> Verdict:
-    """By the ratios of our ratios to the published ones; `missing`: an input without a source."""
-    if missing:
-        return Verdict.MISSING
-    inside = all(LEAST_FACTOR <= factor <= MOST_FACTOR for factor in factors)
-    return Verdict.REPRODUCED if inside and factors else Verdict.DIFFERENT
+def composed(parts: Sequence[Part], *, name: str, title: str, source: str, text: Texts, assumptions: Texts) -> Result:
+    """The result of these parts, in their order."""
+    return Result(
+        name=name,
+        title=title,
+        source=source,
+        text=text,
+        claims=tuple(claim for part in parts for claim in part.claims),
+        tables=tuple(table for part in parts for table in part.tables),
+        charts=tuple(chart for part in parts for chart in part.charts),
+        findings=tuple(finding for part in parts for finding in part.findings),
+        assumptions=assumptions,
+        rows=tuple(row for part in parts for row in part.rows),
+    )
+
+
+def judged(factors: Sequence[float]) -> Verdict:
+    """By the ratios of our ratios to the published ones."""
+    return Verdict.REPRODUCED if factors and all(map(_near, factors)) else Verdict.DIFFERENT
+
+
+def hanging(what: str, *, published: str, ours: str, holds: Sequence[bool], missing: str) -> Claim:
+    """A statement for every value that an input may have which the source does not give (`missing`).
+
+    Where it holds for all of them or for none, it does not hang on the input. Else nobody can say.
+    """
+    verdict = Verdict.REPRODUCED if holds and all(holds) else Verdict.MISSING if any(holds) else Verdict.DIFFERENT
+    told = missing if verdict is Verdict.MISSING else ""
+    return Claim(what=what, published=published, ours=ours, verdict=verdict, missing=told)
+
+
+def banded(what: str, *, published: str, ours: str, factors: Sequence[float], missing: str) -> Claim:
+    """The same of a ratio: `factors` are our ratios over the published one."""
+    return hanging(what, published=published, ours=ours, holds=list(map(_near, factors)), missing=missing)
+
+
+def signed(what: str, *, published: str, ours: str, holds: Sequence[bool]) -> Claim:
+    """An order or a sign: as published where it holds in every setting."""
+    verdict = Verdict.REPRODUCED if holds and all(holds) else Verdict.DIFFERENT
+    return Claim(what=what, published=published, ours=ours, verdict=verdict)
+
+
+def _near(factor: float) -> bool:
+    return LEAST_FACTOR <= factor <= MOST_FACTOR
 
 
 def figure(value: float, digits: int = 3) -> str:
@@ -110,6 +160,8 @@ def figure(value: float, digits: int = 3) -> str:
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
-    """The least and the most of them, as in `30-117`."""
+    """The least and the most of them, as in `30-117`; `nothing` where there is none."""
+    if not values:
+        return "nothing"
     low, high = figure(min(values), digits), figure(max(values), digits)
     return low if low == high else f"{low}-{high}"

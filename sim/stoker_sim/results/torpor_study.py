@@ -21,8 +21,10 @@ from stoker_sim.workload import Behaviour, SimFunction, Workload
 
 _PRODUCT, _GPUS, _DEVICE_MIB = "V100", 4, 32_768
 _PERCENTILE = 98.0
-_WARM_UP_US = 120_000_000
 _MINUTE_US = 60_000_000
+WARM_UP_MINUTES, MOST_MINUTES = 2, 22
+MIXES = (0.1, 0.25, 0.5)
+"""Shares of heavy models (ours)."""
 _BUS_MIB_PER_S = 12_000
 _PEER_MIB_PER_S = 47_684
 """NVLink between V100, the fastest pair: two links of 25 GB/s."""
@@ -68,17 +70,18 @@ class Way(Struct, frozen=True):
     queueing: str = "rrc"
     eviction: str = "light-first"
     peers: bool = True
+    meaning: str = ""
 
 
 TORPOR = Way("torpor")
-ABLATIONS = (
-    Way("fifo", queueing="fcfs"),
-    Way("lru", eviction="lru"),
-    Way("no copies between GPUs", peers=False),
-)
+FIFO = Way("fifo", queueing="fcfs", meaning="a queue by arrival")
+LRU = Way("lru", eviction="lru", meaning="eviction by recency alone")
+NO_COPIES = Way("no copies between GPUs", peers=False)
 
 
-class Cell(Struct, frozen=True):
+class Cell(Struct, frozen=True, kw_only=True):
+    """One run."""
+
     functions: int
     heavy: float
     """Share of the functions with a heavy model."""
@@ -93,18 +96,16 @@ class Cell(Struct, frozen=True):
 
 
 def study(*, small: bool) -> list[Cell]:
-    """`small`: 160 functions and a few minutes."""
-    minutes = 4 if small else 32
-    mixes = (0.25,) if small else (0.1, 0.25, 0.5)
+    """`small`: 160 functions, one mix and a few minutes."""
+    minutes = 6 if small else MOST_MINUTES
     cells: list[Cell] = []
-    for heavy in mixes:
-        counts: tuple[int, ...] = (160,) if small else (160, 240, 320)
-        cells += [_cell(functions, heavy, PUBLISHED_RATES, TORPOR, minutes) for functions in counts]
-        counts = () if small else (320, 480, 560)
-        cells += [_cell(functions, heavy, LOW_RATES, TORPOR, minutes) for functions in counts]
-        for functions in (160,) if small else (160, 320):
-            ways = ABLATIONS[-1:] if small or functions == 160 else ABLATIONS[:-1]
-            cells += [_cell(functions, heavy, PUBLISHED_RATES, way, minutes) for way in ways]
+    for heavy in (0.25,) if small else MIXES:
+        runs = [(160, PUBLISHED_RATES, TORPOR), (160, PUBLISHED_RATES, NO_COPIES)]
+        if not small:
+            runs += [(functions, PUBLISHED_RATES, TORPOR) for functions in (240, 320)]
+            runs += [(functions, LOW_RATES, TORPOR) for functions in (320, 480, 560)]
+            runs += [(320, PUBLISHED_RATES, way) for way in (FIFO, LRU)]
+        cells += [_cell(functions, heavy, rates, way, minutes) for functions, rates, way in runs]
         cells += [_native(160, heavy, minutes), _kept(160, heavy, minutes)]
     return cells
 
@@ -112,8 +113,10 @@ def study(*, small: bool) -> list[Cell]:
 def _workload(functions: int, heavy: float, rates: Rates, minutes: int, memory_mib: int | None = None) -> Workload:
     """`memory_mib`: beside the model, in a process of its own."""
     made = []
+    percent = round(100 * heavy)
     for at in range(functions):
-        model = _HEAVY if (at + 1) * heavy % 1 + 1e-9 < heavy else _LIGHT
+        is_heavy = (at + 1) * percent // 100 > at * percent // 100
+        model = _HEAVY if is_heavy else _LIGHT
         made.append(_function(at, model, memory_mib))
     drawn = [float(uniforms(key_of(0, "rate", f.key), np.zeros(1, np.int64))[0]) for f in made]
     per_second = [(rates.low + (rates.high - rates.low) * u) / 60 for u in drawn]
@@ -170,9 +173,15 @@ def _cell(functions: int, heavy: float, rates: Rates, way: Way, minutes: int) ->
         Setup(devices=_devices(1), form=Form.LATE_BINDING, queueing=way.queueing, serve_late=False, memory=memory),
     )
     return Cell(
-        functions, heavy, rates.label, way.name, functions, _compliant(work, outcomes), _load(work),
-        float(outcomes.cold.mean()),
-    )  # fmt: skip
+        functions=functions,
+        heavy=heavy,
+        rates=rates.label,
+        way=way.name,
+        run=functions,
+        compliant=_compliant(work, outcomes),
+        load=_load(work),
+        swaps=float(outcomes.cold.mean()),
+    )
 
 
 def _native(functions: int, heavy: float, minutes: int) -> Cell:
@@ -192,7 +201,16 @@ def _native(functions: int, heavy: float, minutes: int) -> Cell:
         outcomes = simulate(part, Setup(devices=_devices(1, 1), form=Form.STATIC, queueing="fcfs", serve_late=False))
         compliant += _compliant(part, outcomes)
     run = sum(map(len, homes))
-    return Cell(functions, heavy, PUBLISHED_RATES.label, "native", run, compliant, _load(work), 0.0)
+    return Cell(
+        functions=functions,
+        heavy=heavy,
+        rates=PUBLISHED_RATES.label,
+        way="native",
+        run=run,
+        compliant=compliant,
+        load=_load(work),
+        swaps=0.0,
+    )
 
 
 def _kept(functions: int, heavy: float, minutes: int) -> Cell:
@@ -201,14 +219,20 @@ def _kept(functions: int, heavy: float, minutes: int) -> Cell:
     slots = _DEVICE_MIB // (_CONTEXT_MIB + _LIGHT_MIB)
     outcomes = simulate(work, Setup(devices=_devices(slots), form=Form.LATE_BINDING, queueing="fcfs", serve_late=False))
     return Cell(
-        functions, heavy, PUBLISHED_RATES.label, "keep-alive", functions, _compliant(work, outcomes), _load(work),
-        float(outcomes.cold.mean()),
-    )  # fmt: skip
+        functions=functions,
+        heavy=heavy,
+        rates=PUBLISHED_RATES.label,
+        way="keep-alive",
+        run=functions,
+        compliant=_compliant(work, outcomes),
+        load=_load(work),
+        swaps=float(outcomes.cold.mean()),
+    )
 
 
 def _compliant(work: Workload, outcomes: Outcomes) -> int:
     """Functions with 98 % of their requests within the objective, after the warm-up."""
-    counted = outcomes.arrival_us >= _WARM_UP_US
+    counted = outcomes.arrival_us >= WARM_UP_MINUTES * _MINUTE_US
     offered = np.bincount(outcomes.function[counted], minlength=len(work.functions))
     on_time = np.bincount(outcomes.function[counted & outcomes.on_time], minlength=len(work.functions))
     return int(np.count_nonzero((on_time * 100 >= _PERCENTILE * offered) & (offered > 0)))

@@ -14,10 +14,12 @@ from stoker_sim.sources.units import Mebibytes, Micros
 from stoker_sim.traces.azure_llm import Service
 from stoker_sim.traces.azure_public import MINUTES
 from stoker_sim.traces.mapping import STRATA, Variation
+from stoker_sim.traces.philly import MEDIAN_US
 from stoker_sim.traces.spread import Spread
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
-Positive = Annotated[float, Meta(gt=0)]
+Positive = Annotated[float, Meta(gt=0, le=1_000_000)]
+Load = Annotated[float, Meta(gt=0, lt=1000)]
 Minute = Annotated[int, Meta(ge=0, le=MINUTES)]
 
 
@@ -129,6 +131,14 @@ class ServeGen(LlmSource, frozen=True, kw_only=True, tag="servegen"):
     rate: Positive = 1.0
 
 
+class Philly(Source, frozen=True, kw_only=True, tag="philly"):
+    """Arrivals of jobs of eight tenants at a training cluster: the project's copy, or a file of that form."""
+
+    file: str | None = None
+    exec: Micros = Micros(MEDIAN_US)
+    """Of every job: the trace has no durations."""
+
+
 class Disb(Source, frozen=True, kw_only=True, tag="disb"):
     """Periodic real-time clients beside best effort ones in closed loops."""
 
@@ -207,6 +217,7 @@ AnySource = (
     | AzureLlm
     | Mooncake
     | ServeGen
+    | Philly
     | Disb
     | Kaas
     | Poisson

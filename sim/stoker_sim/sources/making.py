@@ -19,7 +19,17 @@ from stoker_sim.assumptions import Assumptions
 from stoker_sim.sources import forms
 from stoker_sim.sources.generated import generated
 from stoker_sim.sources.rotation import rotated
-from stoker_sim.traces import azure_functions, azure_llm, azure_public, disb, kaas, mooncake, plain_csv, servegen
+from stoker_sim.traces import (
+    azure_functions,
+    azure_llm,
+    azure_public,
+    disb,
+    kaas,
+    mooncake,
+    philly,
+    plain_csv,
+    servegen,
+)
 from stoker_sim.traces.llm_requests import Serving
 from stoker_sim.traces.mapping import mapped
 from stoker_sim.workload import Workload
@@ -113,10 +123,8 @@ def _trace(source: forms.AnySource, given: Assumptions, folder: Path) -> Workloa
         case forms.Csv():
             return rotated(plain_csv.load(folder / source.file, given), given.seed)
         case forms.AzureFunctions():
-            _check_minutes(source.begin_minute, source.end_minute)
             return azure_functions.sample(source.spread, given, source.begin_minute, source.end_minute)
         case forms.AzureFunctions2019():
-            _check_minutes(source.begin_minute, source.end_minute)
             return azure_public.load_2019(
                 folder / source.folder,
                 source.day,
@@ -150,6 +158,9 @@ def _trace(source: forms.AnySource, given: Assumptions, folder: Path) -> Workloa
                 end_s=source.end // 1_000_000,
                 rate=source.rate,
             )
+        case forms.Philly():
+            path = None if source.file is None else folder / source.file
+            return rotated(philly.load(path, given, exec_us=source.exec), given.seed)
         case forms.Disb():
             return rotated(disb.load(None, given, server=source.server, best_effort=source.best_effort), given.seed)
         case forms.Kaas():
@@ -168,11 +179,6 @@ def _trace(source: forms.AnySource, given: Assumptions, folder: Path) -> Workloa
 def _serving(source: forms.LlmSource) -> Serving:
     serving = Serving(functions=source.functions, batch=source.batch)
     return serving if source.start is None else replace(serving, start_us=source.start)
-
-
-def _check_minutes(begin: int, end: int) -> None:
-    if begin >= end:
-        raise BadSource(f"minutes from {begin} to {end} are none; let endMinute be after beginMinute")
 
 
 def _check_kaas(source: forms.Kaas) -> None:

@@ -228,7 +228,10 @@ def _rows(path: Path, reader: "Iterator[list[str]]") -> Iterator[list[str]]:
         yield from filter(None, reader)
     except csv.Error as error:
         line = getattr(reader, "line_num", None)
-        raise BadTrace(path, f"is not CSV ({error})", "look at the quotes of the line", line=line) from None
+        reason, fix = f"is not CSV ({error})", "look at the quotes of the line"
+        if "new-line character" in str(error):
+            reason, fix = "its lines end in a carriage return alone", "end each by a line feed"
+        raise BadTrace(path, reason, fix, line=line) from None
 
 
 def _blame(cells: Sequence[str], column: Number, path: Path, lines: Sequence[int]) -> None:

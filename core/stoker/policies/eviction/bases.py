@@ -11,6 +11,7 @@ class UntilNeeded:
 
     keep_alive: ClassVar[KeepAlivePolicy | None] = None
     ages: ClassVar[bool] = False
+    fades: ClassVar[bool] = False
     learns: ClassVar[bool] = False
     draws: ClassVar[bool] = False
 
@@ -26,6 +27,7 @@ class ForATime:
 
     keep_alive: ClassVar[KeepAlivePolicy | None] = None
     ages: ClassVar[bool] = False
+    fades: ClassVar[bool] = False
     learns: ClassVar[bool] = False
     draws: ClassVar[bool] = False
 

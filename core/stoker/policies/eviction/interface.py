@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol
 from msgspec import Struct
 
 from stoker.model.function import KeepAlivePolicy
-from stoker.policies.prewarm.interface import ArrivalHistory
+from stoker.policies.prewarm.interface import WAIT_WEIGHT, ArrivalHistory
 
 
 class IdleResident(Struct, frozen=True, kw_only=True):
@@ -43,6 +43,8 @@ class IdleResident(Struct, frozen=True, kw_only=True):
     """Idle times of its function; None where nobody keeps them (see `learns`)."""
     comes_back: bool = False
     """Whether the platform makes it warm again before its next request is expected."""
+    brought_back: bool = False
+    """Whether it was made so, or for a request that did not come: it has served nobody."""
 
 
 class EvictionParams(Struct, frozen=True, kw_only=True):
@@ -52,10 +54,8 @@ class EvictionParams(Struct, frozen=True, kw_only=True):
     """Of a policy that draws."""
     ttl_us: int | None = None
     """Instead of the functions' own ttl; None: theirs."""
-    wait_weight: int = 60
-    """Ski-rental: what a second that a user waits for a start is worth, in seconds of an idle device. Ours: a start of
-    5 s, which is assumed where none was measured, then justifies the 5 minutes that FixedTTL keeps by default.
-    """
+    wait_weight: int = WAIT_WEIGHT
+    """Of the policies that weigh idleness against waiting."""
 
 
 DEFAULTS = EvictionParams()
@@ -69,6 +69,8 @@ class EvictionPolicy(Protocol):
     """As a function or a GpuPolicy names it; None: it is no keep-alive policy."""
     ages: ClassVar[bool]
     """Whether value() reads the clock."""
+    fades: ClassVar[bool]
+    """Whether value() of one resident is another one as time passes. Where it is not, who asks may keep it."""
     learns: ClassVar[bool]
     """Whether it needs the history of arrivals."""
     draws: ClassVar[bool]

@@ -8,7 +8,7 @@ from stoker.errors import UnknownName
 from stoker.model.function import KeepAlivePolicy
 from stoker.policies.eviction.fixed_ttl import FixedTtl
 from stoker.policies.eviction.greedy_dual import GreedyDual
-from stoker.policies.eviction.histogram_rental import HistogramRental
+from stoker.policies.eviction.hazard_rate import HazardRate
 from stoker.policies.eviction.hybrid_histogram import HybridHistogram
 from stoker.policies.eviction.interface import DEFAULTS, EvictionParams, EvictionPolicy
 from stoker.policies.eviction.light_first import LightFirst
@@ -27,7 +27,7 @@ EVICTION: Mapping[str, MakeEviction] = MappingProxyType(
     {
         FixedTtl.name: FixedTtl,
         GreedyDual.name: GreedyDual,
-        HistogramRental.name: HistogramRental,
+        HazardRate.name: HazardRate,
         HybridHistogram.name: HybridHistogram,
         LightFirst.name: LightFirst,
         Lru.name: Lru,

@@ -19,9 +19,8 @@ from stoker.draws import Draws
 from stoker.model.function import KeepAlivePolicy
 from stoker.policies.eviction.bases import ForATime
 from stoker.policies.eviction.interface import IdleResident
+from stoker.policies.prewarm.interface import LEAST_SHARE
 
-LEAST_SHARE = 1 / 64
-"""What keeps less than this from others is treated as if it kept this: it may be idle for long, not for ever."""
 _WORD = float(1 << 64)
 
 

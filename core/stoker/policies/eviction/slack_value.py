@@ -27,6 +27,7 @@ class SlackValue(UntilNeeded):
     """By the requests whose slack it saves, in requests per second and MiB."""
 
     name: ClassVar[str] = "slack-value"
+    fades: ClassVar[bool] = True
 
     def value(self, resident: IdleResident, now_us: int) -> float:
         spare_us = resident.latency_us - resident.exec_us

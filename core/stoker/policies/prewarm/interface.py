@@ -10,6 +10,15 @@ from msgspec import Struct
 
 from stoker.model.function import PreWarm, PreWarmPolicy
 
+WAIT_WEIGHT = 60
+"""What a second that a user waits for a start is worth, in seconds of an idle device. Ours: a start of 5 s, which is
+assumed where none was measured, then justifies the 5 minutes that FixedTTL keeps by default.
+"""
+LEAST_SHARE = 1 / 64
+"""What keeps less than this of a device from others is treated as if it kept this: it may be idle for long, not for
+ever.
+"""
+
 
 class ArrivalHistory(Struct, frozen=True, kw_only=True):
     """Idle times of one function: how long it had nothing to do before each arrival."""
@@ -34,6 +43,11 @@ class Outlook(Struct, frozen=True, kw_only=True):
     """Microseconds since the epoch at `now_us`; 0: nobody knows."""
     lead_us: int
     """How long before it is needed a replica must be started."""
+    start_us: int = 0
+    """How long a start takes, which is what being warm saves."""
+    share: float = 1.0
+    """Part of a device that a replica keeps from others, in (0, 1]."""
+    wait_weight: int = WAIT_WEIGHT
     keep_max_us: int | None = None
     """No replica is to be idle for longer; None: unbounded."""
 

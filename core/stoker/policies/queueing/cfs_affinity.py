@@ -20,7 +20,7 @@ from typing import ClassVar
 
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.flow_queues import Entry, FlowQueues
-from stoker.policies.queueing.flow_ranking import AT_ONCE, NONE, WALK, FlowRanking, Head, as_set, parts
+from stoker.policies.queueing.flow_ranking import AT_ONCE, NONE, FlowRanking, Head, as_set, parts, walk_of
 from stoker.policies.queueing.interface import DEFAULTS, Guarantees, QueueParams, SlotView, Weights
 from stoker.policies.queueing.tuning import Constant, Constants
 from stoker.policies.queueing.turns import Level
@@ -50,6 +50,8 @@ class CfsAffinity(FlowQueues):
         self._weights = Weights()
         self._namespaces = Level()
         self._functions: dict[str, Level] = {}
+        self._namespace_of: dict[str, str] = {}
+        """Of each flow that has something queued."""
 
     def set_weights(self, weights: Weights) -> None:
         self._weights = Weights(dict(weights.flows), dict(weights.namespaces))
@@ -107,12 +109,12 @@ class CfsAffinity(FlowQueues):
         """The first namespace with a flow in `among` and not in `but`."""
         head, met_all = self._meet(order, among, but, AT_ONCE)
         # As FlowRanking.least over both levels, but a step costs as much as a look-up: what is expected to be shorter.
-        if not met_all and len(among) ** 2 > len(self._flows):
-            head, met_all = self._meet(order, among, but, WALK * len(among))
+        if not met_all and (steps := walk_of(len(among), len(self._flows))) > AT_ONCE:
+            head, met_all = self._meet(order, among, but, steps)
         if met_all:
             return head
-        names = {flow.partition("/")[0] for flow in among if flow in self._flows and flow not in but}
-        return min((order[name] for name in names), default=None)
+        names = set(map(self._namespace_of.get, among - but if but else among))
+        return min((order[name] for name in names if name is not None), default=None)
 
     def _meet(
         self, order: FlowRanking, among: AbstractSet[str], but: AbstractSet[str], steps: int
@@ -128,13 +130,16 @@ class CfsAffinity(FlowQueues):
         return None, True
 
     def _head_changed(self, flow: str, head: Entry | None) -> None:
-        namespace = flow.partition("/")[0]
+        namespace = self._namespace_of.get(flow)
+        if namespace is None:
+            namespace = self._namespace_of[flow] = flow.partition("/")[0]
         level = self._functions.get(namespace)
         if level is None:
             level = self._functions[namespace] = Level()
         of_flow, of_namespace = self._shares(flow, namespace)
         if head is None:
             level.leave(flow)
+            del self._namespace_of[flow]
         else:
             level.enter(flow, self._penalty * (_cost(head[2]) // of_flow))
         first = level.first()
@@ -151,6 +156,7 @@ class CfsAffinity(FlowQueues):
 
     def _clear(self) -> None:
         super()._clear()
+        self._namespace_of.clear()
         self._namespaces.clear()
         for level in self._functions.values():
             level.clear()

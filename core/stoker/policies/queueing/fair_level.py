@@ -134,8 +134,10 @@ class FairLevel:
         """
         if settled is not None:
             member.settled = settled
-        elif (behind := self.virtual - member.covered(now_us)) > 0:
-            member.settled += behind
+        else:
+            covered = member.covered(now_us) if member.running else member.settled
+            if covered < self.virtual:
+                member.settled += self.virtual - covered
         member.queued = True
         self._place(member)
 
@@ -173,13 +175,15 @@ class FairLevel:
         member.dispatched_us -= dispatched_us
         member.predicted_us -= predicted_us
         member.settled += actual_us * UNIT // member.weight
-        if actual_us > member.longest_us:
+        if actual_us > member.longest_us:  # noqa: PLR1730  max() costs three lines as this
             member.longest_us = actual_us
         if not member.running:
             del self.busy[member.key]
+            if not member.queued:
+                member.start = member.settled
+                self._rest(member)
+                return
         self._place(member)
-        if not member.queued and not member.running:
-            self._rest(member)
 
     def charge(self, member: Member, actual_us: int) -> None:
         """A request ended that was not dispatched here."""

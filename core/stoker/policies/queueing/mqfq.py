@@ -25,7 +25,7 @@ from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.due_heap import DueHeap
 from stoker.policies.queueing.fair_level import UNIT, FairLevel, Member
 from stoker.policies.queueing.flow_queues import Entry, FlowQueues
-from stoker.policies.queueing.flow_ranking import NONE, WALK, FlowRanking, Head, as_set
+from stoker.policies.queueing.flow_ranking import NONE, FlowRanking, Head, as_set, walk_of
 from stoker.policies.queueing.interface import DEFAULTS, Guarantees, QueueParams, SlotView, Weights
 from stoker.policies.queueing.tuning import Constant, Constants
 
@@ -169,10 +169,12 @@ class Mqfq(FlowQueues):
 
     def _turn(self, slot: SlotView, eligible: AbstractSet[str], overrun: int) -> Share | None:  # noqa: ARG002
         """Whose turn it is: of the namespace whose turn it is on its level, the flow whose turn it is on its own."""
+        head = self._open(self._namespaces.starts, eligible, NONE)
+        return None if head is None else self._turn_of(head, eligible, overrun)
+
+    def _turn_of(self, head: Head, eligible: AbstractSet[str], overrun: int) -> Share:
+        """The same, of the namespace with this head or, where that one is too far ahead, of the least far ahead."""
         outer, now_us = self._namespaces, self._now_us
-        head = self._open(outer.starts, eligible, NONE)
-        if head is None:
-            return None
         namespace = outer.members[head[2]]
         if namespace.accrued(now_us) > outer.virtual + overrun:
             namespace = outer.relent(
@@ -184,9 +186,9 @@ class Mqfq(FlowQueues):
             )
         level = _level(namespace)
         level.advance(now_us)
-        head = level.starts.least(eligible)
-        assert head is not None, "the namespace was chosen for a flow of it"
-        flow = level.members[head[2]]
+        first = level.starts.least(eligible)
+        assert first is not None, "the namespace was chosen for a flow of it"
+        flow = level.members[first[2]]
         if flow.accrued(now_us) > level.virtual + overrun:
             flow = level.relent(
                 flow, lambda ranking, but: ranking.least(eligible, but), eligible.__contains__, now_us, overrun
@@ -196,8 +198,8 @@ class Mqfq(FlowQueues):
     def _open(self, ranking: FlowRanking, eligible: AbstractSet[str], but: AbstractSet[str]) -> Head | None:
         """The first namespace, but for some, that has an eligible flow; as FlowRanking.least, over both levels."""
         namespaces, backlogged = self._namespaces.members, self._backlogged
-        if len(eligible) ** 2 > len(backlogged):
-            steps = WALK * len(eligible)
+        steps = walk_of(len(eligible), len(backlogged))
+        if steps > 0:
             for head in ranking.heads:
                 starts = _level(namespaces[head[2]]).starts
                 first = starts.first()

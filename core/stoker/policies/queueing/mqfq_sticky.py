@@ -19,13 +19,15 @@ from typing import ClassVar
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.fair_level import UNIT, FairLevel
 from stoker.policies.queueing.flow_memory import FlowMemory
-from stoker.policies.queueing.flow_ranking import NONE, WALK, as_set
+from stoker.policies.queueing.flow_ranking import NONE, as_set
 from stoker.policies.queueing.interface import DEFAULTS, Guarantees, QueueParams, SlotView
 from stoker.policies.queueing.mqfq import Mqfq, Share
 from stoker.policies.queueing.tuning import Constant, Constants
 
 SHORTLIST = 20
 """k, and never fewer than there are slots (the published experiments')."""
+_WALK = 3
+"""Times k flows that are looked at to find k eligible ones (ours)."""
 _GRACE_PERCENT = 150
 """How long an idle flow stays Active, in percent of its predicted execution time (the same)."""
 _ANY = ""
@@ -92,7 +94,7 @@ class MqfqSticky(Mqfq):
         outer = self._namespaces
         head = self._open(outer.starts, eligible, NONE) if _may_be_behind(outer) else None
         if head is not None and head[0] < outer.virtual:
-            return super()._turn(slot, eligible, overrun)
+            return self._turn_of(head, eligible, overrun)
         warm = eligible if slot.warm is None else as_set(slot.warm)
         last = self._last.get(slot.device_id, "")
         share = self._backlogged.get(last)
@@ -126,7 +128,7 @@ class MqfqSticky(Mqfq):
     def _best_of_first(self, eligible: AbstractSet[str], warm: AbstractSet[str], overrun: int) -> Share | None:
         """Those with the least start tags of their namespaces, then of their own, that a walk of some times k meets."""
         backlogged, flows, outer, now_us = self._backlogged, self._flows, self._namespaces, self._now_us
-        left, steps = self._most, WALK * self._most
+        left, steps = self._most, _WALK * self._most
         best: Share | None = None
         least = (True, 0, 0)
         outer_limit = outer.virtual + overrun
@@ -135,7 +137,7 @@ class MqfqSticky(Mqfq):
                 break
             namespace = outer.members[key]
             level = namespace.level
-            if level is None or namespace.accrued(now_us) > outer_limit:
+            if level is None or (namespace.running and namespace.accrued(now_us) > outer_limit):
                 continue
             level.advance(now_us)
             limit = level.virtual + overrun
@@ -144,8 +146,9 @@ class MqfqSticky(Mqfq):
                     break
                 if flow in eligible:
                     share = backlogged[flow]
-                    rank = (flow not in warm, -len(flows[flow].entries), share.flow.running)
-                    if (best is None or rank < least) and share.flow.accrued(now_us) <= limit:
+                    running = share.flow.running
+                    rank = (flow not in warm, -len(flows[flow].entries), running)
+                    if (best is None or rank < least) and (not running or share.flow.accrued(now_us) <= limit):
                         best, least = share, rank
                     left -= 1
                 steps -= 1

@@ -28,8 +28,14 @@ class OrderedFlows(FlowQueues):
 
     def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None:  # noqa: ARG002  a fixed rank needs no clock
         """Take the least-ranked request among those of eligible flows."""
-        eligible = slot.eligible
-        head = self._heads.least(eligible if type(eligible) is frozenset else as_set(eligible))
+        heads = self._heads.heads
+        if not heads:
+            return None
+        # Mostly the first one is eligible: least() would find it too, and costs a tenth of a pop more.
+        name = heads[0][2]
+        if name in slot.eligible:
+            return self._take_head(name)
+        head = self._heads.least(as_set(slot.eligible))
         return None if head is None else self._take_head(head[2])
 
     def schedule(self, now_us: int) -> list[QueuedRequest]:  # noqa: ARG002  a fixed rank needs no clock

@@ -12,8 +12,11 @@ from typing import ClassVar
 from stoker.draws import Draws
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.flow_queues import FlowQueues
-from stoker.policies.queueing.flow_ranking import AT_ONCE, WALK, as_set
+from stoker.policies.queueing.flow_ranking import AT_ONCE, as_set
 from stoker.policies.queueing.interface import DEFAULTS, Guarantees, QueueParams, SlotView
+
+_WALK = 3
+"""Draws for each eligible flow before what they have queued is counted instead (ours)."""
 
 
 class RandomOrder(FlowQueues):
@@ -55,7 +58,7 @@ class RandomOrder(FlowQueues):
                 return request
             tries += 1
             if tries == AT_ONCE:
-                most = max(AT_ONCE, min(WALK * len(eligible), len(self._all)))
+                most = max(AT_ONCE, min(_WALK * len(eligible), len(self._all)))
         queues = [self._flows[flow].entries for flow in sorted(eligible) if flow in self._flows]
         total = sum(len(entries) for entries in queues)
         if total == 0:

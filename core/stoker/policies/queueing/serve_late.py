@@ -73,11 +73,11 @@ class ServeLate:
             self._late_running.discard(request.id)
 
     def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None:
-        if now_us > self._now_us:
+        if now_us > self._now_us:  # noqa: PLR1730  max() costs as much as three lines of this
             self._now_us = now_us
-        due = self._turning.pop_due(self._now_us - 1)
-        if due:
-            self._turn_late(due)
+        heap = self._turning.heap
+        if heap and heap[0][0] < self._now_us:
+            self._turn_late(self._turning.pop_due(self._now_us - 1))
         request = self._inner.pop(slot, now_us)
         if request is not None:
             self._turning.discard(request.id)
@@ -135,8 +135,7 @@ class ServeLate:
 
         Now is taken as the latest instant that a call brought: of a request that has just come, its arrival.
         """
-        if request.arrival_us > self._now_us:
-            self._now_us = request.arrival_us
+        self._now_us = max(self._now_us, request.arrival_us)
         self._turn_late(self._turning.pop_due(self._now_us - 1))
         if request.latest_start_us >= self._now_us:
             return self._inner.work_ahead_us(request, flows)
