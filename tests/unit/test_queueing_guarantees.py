@@ -147,7 +147,7 @@ def where_it_holds_back(policy: QueuePolicy, flow: str) -> SlotView:
     for resident in ("default/gone", flow):  # one is driven out, so memory is tight, and the flow is resident there
         other = make_request(flow="default/other")
         policy.push(other)
-        assert policy.pop(make_slot(other.flow, device_id="sim-1", warm={resident}), 0) is other
+        assert policy.pop(make_slot(other.flow, resident, device_id="sim-1", warm={resident}), 0) is other
     return make_slot(flow, warm=())
 
 

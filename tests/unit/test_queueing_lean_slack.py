@@ -40,12 +40,12 @@ def drain(policy: LeanSlack, slot: SlotView, now_us: int = 0) -> list[str]:
     return served
 
 
-def tight(*resident: str) -> LeanSlack:
+def tight(*resident: str, **tuning: int) -> LeanSlack:
     """A policy that has seen something go, and that these are resident on the other device, which is idle."""
-    policy = lean(slots=2)
+    policy = lean(slots=2, **tuning)
     for seen in ({"a/gone"}, set(resident)):
         other = queue(policy, "z/other")
-        assert policy.pop(SlotView("sim-1", {"z/other"}, seen), 0) is other
+        assert policy.pop(SlotView("sim-1", {"z/other"} | seen, seen), 0) is other
         policy.done(other, MS)
     return policy
 
@@ -129,24 +129,41 @@ def test_a_flow_is_not_loaded_twice_while_it_will_be_on_time_where_it_is() -> No
     requests = [queue(policy, "a/f", exec_us=100 * MS, slack_us=500 * MS, start_us=S) for _ in range(2)]
     here = make_slot("a/f", warm=())
     assert policy.pop(here, 0) is None
-    # The second of the two has 300 ms left when the first has taken twice its time.
-    assert policy.next_ready_us(0) == 300 * MS + 1
-    assert policy.pop(here, 300 * MS) is None
-    assert policy.pop(here, 300 * MS + 1) in requests
+    # The second of the two has 400 ms left when the first has ended.
+    assert policy.next_ready_us(0) == 400 * MS + 1
+    assert policy.pop(here, 400 * MS) is None
+    assert policy.pop(here, 400 * MS + 1) in requests
 
 
 def test_a_queue_that_is_too_long_for_one_copy_gets_another() -> None:
     policy = tight("a/f")
-    for _ in range(4):
+    for _ in range(7):
         queue(policy, "a/f", exec_us=100 * MS, slack_us=500 * MS, start_us=S)
     assert policy.pop(make_slot("a/f", warm=()), 0) is not None
+
+
+def test_an_urgent_request_among_patient_ones_counts_too() -> None:
+    policy = tight("a/f")
+    busy = queue(policy, "b/busy", exec_us=300 * MS)
+    assert policy.pop(SlotView("sim-1", {"a/f", "b/busy"}, {"a/f", "b/busy"}), 0) is busy
+    queue(policy, "a/f", exec_us=100 * MS, slack_us=50 * MS, start_us=10 * MS)
+    queue(policy, "a/f", exec_us=10 * MS, slack_us=S, start_us=10 * MS)
+    assert policy.pop(make_slot("a/f", warm=()), 0) is not None
+
+
+def test_caution_lengthens_the_predictions_of_what_waits() -> None:
+    for caution, held in ((100, True), (600, False)):
+        policy = tight("a/f", holdPercent=caution)
+        for _ in range(2):
+            queue(policy, "a/f", exec_us=100 * MS, slack_us=500 * MS, start_us=S)
+        assert (policy.pop(make_slot("a/f", warm=()), 0) is None) is held
 
 
 def test_a_copy_that_is_busy_for_too_long_does_not_count() -> None:
     for busy_us, held in ((300 * MS, True), (700 * MS, False)):
         policy = tight("a/f", "b/busy")
         busy = queue(policy, "b/busy", exec_us=busy_us)
-        assert policy.pop(SlotView("sim-1", {"b/busy"}, {"a/f", "b/busy"}), 0) is busy
+        assert policy.pop(SlotView("sim-1", {"a/f", "b/busy"}, {"a/f", "b/busy"}), 0) is busy
         queue(policy, "a/f", exec_us=100 * MS, slack_us=500 * MS, start_us=S)
         assert (policy.pop(make_slot("a/f", warm=()), 0) is None) is held
 

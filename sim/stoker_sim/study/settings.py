@@ -27,7 +27,7 @@ _TUNINGS: Mapping[str, _Tunings] = MappingProxyType(
     {
         "cfs-affinity": ({}, {"penalty": 2}, {"penalty": 50}),
         "lazy-slack": ({}, {"smallUs": 1_000_000}, {"smallUs": 3_600_000_000}),
-        OURS: ({}, {"slackPercent": 10}, {"holdPercent": 100}),
+        OURS: ({}, {"slackPercent": 10}, {"holdPercent": 200}),
         "mqfq": ({}, {"overrunPercent": 200}, {"overrunPercent": 1_000}),
         "mqfq-sticky": ({}, {"overrunPercent": 200}, {"overrunPercent": 1_000}),
         "paella-srpt": ({}, {"threshold": 5}, {"threshold": 250}),

@@ -4,7 +4,7 @@
    others, as in shortest job first; the share of slack lets what is urgent pass, and what waits grow old. What is
    resident needs no start-up, so it goes first wherever slack does not say otherwise.
 2. A function that is resident elsewhere is not loaded a second time while all of its queued requests will be on time
-   where it is, with predictions twice too short: the slot serves another function or waits. While nothing is seen to
+   where it is, if predictions are right: the slot serves another function or waits. While nothing is seen to
    have been driven out, memory is not tight: nothing is held back, and of a function that was called often an eighth
    of the start-up counts.
 3. Nobody is further ahead than the window: 1 and 2 choose among the flows that `mqfq` would let run if its T were what
@@ -52,7 +52,7 @@ class LeanSlack(Mqfq):
     constants: ClassVar[Constants] = MappingProxyType(
         {
             "slackPercent": Constant(5, 0, 100, "slack in the order, in percent of it"),
-            "holdPercent": Constant(200, 0, 10_000, "prediction in the test of 2, in percent; 0: nothing is held back"),
+            "holdPercent": Constant(100, 0, 10_000, "prediction in the test of 2, in percent; 0: nothing is held back"),
             "windowUs": Constant(10_000_000, 0, _HOUR_US, "T"),
             "roomHalvings": Constant(3, 0, 32, "how often a start-up is halved in the order while memory is not tight"),
         }
