@@ -95,7 +95,7 @@ def speeds(requests: int, rounds: int) -> dict[str, float]:
     gpus = tuple(make_gpu(f"sim-{index}") for index in range(SERVERS))
     tight = Setup(devices=gpus, queueing="mqfq-sticky", form=Form.LATE_BINDING)
     targets["mqfq-sticky as live, late binding, memory for 40 of 1,000 flows"] = lambda: simulate(many, tight)
-    few = workload(max(1, requests // 20), 100, mean_us=20 * MEAN_US)
+    few = workload(max(1, requests // 60), 100, mean_us=20 * MEAN_US)
     replicas = Setup(devices=gpus, queueing="least-slack", form=Form.REPLICAS)
     targets[REPLICAS] = lambda: simulate(few, replicas)
     best: dict[str, float] = {}

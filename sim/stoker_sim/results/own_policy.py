@@ -1,7 +1,7 @@
 """`own-policy`: the verdict on the queueing policy of our own, from the one test that was run (stoker_sim.study).
 
-The page is made of the test's outcome, which is in the package: opening the test half again for a page would be a second
-look at it. Why a family is lost is written here by hand, beside the figures that say so.
+The page is made of the test's outcome, which is in the package: opening the test half again for a page would be a
+second look at it. Why a family is lost is written here by hand, beside the figures that say so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,8 +53,8 @@ def page(told: Outcome, choices: Frozen, losses: Mapping[str, str] = LOSSES) -> 
         text=_text(told, choices),
         assumptions=(
             *(f"{family.title}: {family.why} ({_loads(family.name)})" for family in FAMILIES.values()),
-            """devices, loads and numbers of functions are ours (stoker_sim.study.families), as is the memory of a language
-            model, a quarter of a node; times, other memory and start-ups are those of the package's tables""",
+            """devices, loads and numbers of functions are ours (stoker_sim.study.families), as is the memory of a
+            language model, a quarter of a node; times, other memory and start-ups are those of the package's tables""",
             """policies know the median execution time of each function; models wait in host memory at first, but for
             language models, which start from local storage""",
         ),
@@ -66,12 +66,14 @@ def _text(told: Outcome, choices: Frozen) -> tuple[str, ...]:
     return (
         f"""Every policy had the same budget of at most {BUDGET} settings (its constants, who is evicted, whether late
         requests keep their turn), chosen on even functions, even blocks of time and even seeds: all settings on one
-        replication, the best {FINALISTS} on {REPLICATIONS}. A published policy has its best setting in each family, ours has
-        one for all. That was frozen in git ({choices.definitions[:12]}); then the odd half was opened, on {told.opened}.""",
+        replication, the best {FINALISTS} on {REPLICATIONS}. A published policy has its best setting in each family,
+        ours has one for all. That was frozen in git ({choices.definitions[:12]}); then the odd half was opened, on
+        {told.opened}.""",
         f"""A family's attainment in one replication is the mean over its three points of load and objective. {count}
         replications are paired with those of the rival, the published policy that was best on the tuning half, on the
-        same requests; intervals are 95 % (Student's t). Non-inferior: the lower limit is above {-100 * MARGIN:g} points;
-        superior: above 0. `python -m stoker_sim.study settle`, `freeze` and `test` are the commands. A run has up to {MOST:,} requests, the first {100 // WARM_UP} % of its time are in no figure.""",
+        same requests; intervals are 95 % (Student's t). Non-inferior: the lower limit is above
+        {-100 * MARGIN:g} points; superior: above 0. `python -m stoker_sim.study settle`, `freeze` and `test` are the
+        commands. A run has up to {MOST:,} requests, the first {100 // WARM_UP} % of its time are in no figure.""",
     )
 
 
@@ -110,8 +112,8 @@ def _differences(verdicts: tuple[Judged, ...]) -> Table:
             )
             for one in verdicts
         ),
-        foot="Mean and 95 % interval over replications. By function: all requests of a function count as much as those of "
-        "any other. The bound is an upper one, on the first replications only.",
+        foot="Mean and 95 % interval over replications. By function: all requests of a function count as much as those "
+        "of any other. The bound is an upper one, on the first replications only.",
     )
 
 
@@ -128,8 +130,8 @@ def _figures(verdicts: tuple[Judged, ...]) -> Table:
         title="Beside it: ours / the rival",
         head=("family", *_BESIDE.values()),
         rows=tuple(rows),
-        foot="Conditional: on time over what was dispatched while it could still be on time. Jain's index is of service "
-        "over max-min share in windows of 10 s.",
+        foot="Conditional: on time over what was dispatched while it could still be on time. Jain's index is of "
+        "service over max-min share in windows of 10 s.",
     )
 
 
