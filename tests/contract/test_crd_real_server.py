@@ -175,12 +175,13 @@ def test_the_server_finds_the_schemas_structural_and_takes_their_names(server: S
         assert conditions.get("NonStructuralSchema", "False") == "False", conditions
 
 
-def columns(server: Server, path: str) -> dict[str, Any]:
-    """What `kubectl get` shows of the first object."""
+def columns(server: Server, path: str, name: str) -> dict[str, Any]:
+    """What `kubectl get` shows of the object; others of its kind may be there, from other tests."""
     table = server.request("GET", path, accept="application/json;as=Table;v=v1;g=meta.k8s.io").content
     names = [each["name"] for each in table["columnDefinitions"] if not each["priority"]]
     shown = [each["priority"] == 0 for each in table["columnDefinitions"]]
-    cells = [cell for cell, is_shown in zip(table["rows"][0]["cells"], shown, strict=True) if is_shown]
+    row = next(row for row in table["rows"] if row["object"]["metadata"]["name"] == name)
+    cells = [cell for cell, is_shown in zip(row["cells"], shown, strict=True) if is_shown]
     return dict(zip(names, cells, strict=True))
 
 
@@ -229,7 +230,7 @@ def test_the_columns_of_a_function_are_those_that_a_user_looks_for(server: Serve
     written = server.apply(document, part="/status")
     assert written.ok, written.message
     assert written.content["status"] == status
-    shown = columns(server, collection(function))
+    shown = columns(server, collection(function), function["metadata"]["name"])
     shown.pop("Age")
     assert shown == {
         "Name": "ocr",
@@ -301,7 +302,7 @@ def test_the_status_of_a_function_node_comes_back_as_the_agent_wrote_it(server: 
     assert (sick.id, sick.node, sick.healthy, sick.shares, sick.mode) == ("node-a/GPU-1", node, False, 4, gpu.mode)
     assert sick.reason == gpu.reason
     assert (cores.millicores, idle.memory_mib) == (7500, 16384)
-    shown = columns(server, collection(document))
+    shown = columns(server, collection(document), document["metadata"]["name"])
     shown.pop("Age")
     assert shown == {
         "Name": node, "GPUs": 2, "Healthy": 1, "Free": 1, "Warm": 1, "Ready": "True", "Agent": "stoker-node-x",
