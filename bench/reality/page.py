@@ -73,8 +73,8 @@ def _setting(report: Report) -> str:
         else ""
     )
     scheduling = (
-        " Others computed on the machine meanwhile, in the idle class. So that a process that wakes need not wait for "
-        "its core, platform, client and replicas had the scheduler's real-time class."
+        " Platform, client and replicas had the scheduler's real-time class, so that they wait for nothing else that "
+        "computes on the machine."
         if machine.real_time
         else ""
     )

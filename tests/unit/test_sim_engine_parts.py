@@ -33,7 +33,7 @@ def test_nothing_is_put_down_in_the_past() -> None:
 def test_changes_are_told_together_and_those_of_replicas_at_once() -> None:
     agenda = Agenda()
     told: list[tuple[int, tuple[str, ...], bool]] = []
-    frames = Frames(agenda, 100, lambda keys, at_once: told.append((agenda.now_us, keys, at_once)))
+    frames = Frames(agenda, 100, lambda keys, at_once: told.append((agenda.now_us, keys, at_once)), lambda: False)
     touch, state = agenda.kind(frames.touch), agenda.kind(frames.state)
     for at, kind, key in ((0, touch, "a"), (10, touch, "b"), (20, touch, "a"), (30, state, "c"), (40, touch, "d")):
         agenda.at(at, kind, key)

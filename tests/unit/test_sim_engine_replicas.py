@@ -117,6 +117,28 @@ def test_a_predicted_miss_goes_to_the_cpu_variant_once_that_is_warm() -> None:
     assert set(result.device[diverted].tolist()) == {1}
 
 
+def test_what_is_told_of_one_variant_is_told_of_the_other_too() -> None:
+    both = function(make_function(latency_us=1_500 * MS, cpu_variant=True, keep_alive_ttl_us=50 * S), cpu_us=20 * MS)
+    wakes = [(at * MS, 0, 1_000 * MS) for at in (1_000, 5_000, 5_050, 10_000, 10_010)]
+    # At 20.6 s the GPU takes one more. That tells the CPU's rest too: 0.4 s before one of a second would run there.
+    busy = [(at * MS, 0, 1_000 * MS) for at in (20_000, 20_010, 20_600, 20_650)]
+    result = play(both, [*wakes, *busy], make_gpu(), make_cpu())
+    diverted = result.variant == VARIANTS.index(Variant.CPU)
+    assert diverted[-4:].tolist() == [False, True, False, True]
+    assert result.on_time[-1]
+
+
+def test_what_is_known_of_a_wait_is_no_older_than_a_heartbeat() -> None:
+    both = function(make_function(latency_us=6_500 * MS, cpu_variant=True, keep_alive_ttl_us=50 * S), cpu_us=20 * MS)
+    wakes = [(at * MS, 0, 5_000 * MS) for at in (500, 10_000, 10_050, 20_000, 20_010)]
+    # Nothing changes from 33.2 s on, but at 38 s the run on the CPU is about to end, and that on the GPU overdue.
+    busy = [(at * MS, 0, took * MS) for at, took in ((30_000, 20_000), (33_200, 5_000), (38_050, 5_000))]
+    result = play(both, [*wakes, *busy], make_gpu(), make_cpu())
+    diverted = result.variant == VARIANTS.index(Variant.CPU)
+    assert diverted[-3:].tolist() == [False, True, True]
+    assert result.on_time[-1]
+
+
 def test_what_a_policy_holds_back_runs_by_itself_when_it_is_due() -> None:
     result = play(function(make_function(latency_us=400 * MS)), [*WARM, (3 * S, 0, 20 * MS)], queueing="lazy-slack")
     assert endings(result) == ["served"] * 3

@@ -50,9 +50,9 @@ class Replica(table.Replica[Run]):
 
 
 class Agent:
-    """See the module. `told` gets the flows that changed and whether a replica did, `dispatched` each request that got
-    a slot, `stranded` each that lost its last replica before that, `gone` the id of each replica that gave its devices
-    back.
+    """See the module. `told` gets the flows that changed and whether a replica did, `refreshed` those that something
+    queues or runs in at a heartbeat, `dispatched` each request that got a slot, `stranded` each that lost its last
+    replica before that, `gone` the id of each replica that gave its devices back.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Agent:
         book: Book,
         log: ResidenceLog,
         told: Callable[["Agent", tuple[str, ...], bool], None],
+        refreshed: Callable[["Agent", tuple[str, ...]], None],
         dispatched: Callable[[int], None],
         stranded: Callable[[int], None],
         gone: Callable[[str], None],
@@ -86,7 +87,10 @@ class Agent:
         self._table: table.ReplicaTable[Replica] = table.ReplicaTable(devices)
         self._requests = Requests(book.exec_us, book.slo_us, setup.knowledge, self.predictions)
         self._execution = Execution(agenda, book, setup.slowdowns, self._ended)
-        self._frames = Frames(agenda, setup.delays.tell_us, lambda keys, at_once: told(self, keys, at_once))
+        self._frames = Frames(
+            agenda, setup.delays.tell_us, lambda keys, at_once: told(self, keys, at_once), self._on_beat
+        )
+        self._refreshed = refreshed
         self._waiting: dict[str, QueuedRequest] = {}
         """What is queued, in the order in which it came; an id is the request's index."""
         self._expiry_us = _NEVER
@@ -206,6 +210,13 @@ class Agent:
         }
 
     # Inside.
+
+    def _on_beat(self) -> bool:
+        """Whether there is anything to refresh."""
+        busy = tuple(key for key, flow in self._table.flows.items() if flow.running or self._policy.queued(key))
+        if busy:
+            self._refreshed(self, busy)
+        return bool(busy)
 
     def _push(self, request: QueuedRequest, state: table.FlowState[Replica]) -> None:
         self._waiting[request.id] = request

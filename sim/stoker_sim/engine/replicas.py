@@ -27,8 +27,11 @@ class Platform:
             for variant in function.definition.variants
             for flow in (Flow(index, function, variant),)
         }
+        siblings: dict[str, list[str]] = {}
         for flow in flows.values():
             _place(flow, setup.devices)
+            siblings.setdefault(flow.definition.key, []).append(flow.key)
+        self._siblings = {flow.key: siblings[flow.definition.key] for flow in flows.values()}
         self._gateway = Gateway(
             workload,
             unplaceable((function.definition for function in workload.functions), setup.devices),
@@ -52,6 +55,7 @@ class Platform:
                 book=book,
                 log=log,
                 told=self._told,
+                refreshed=self._refreshed,
                 dispatched=self._gateway.dispatched,
                 stranded=self._gateway.stranded,
                 gone=self.reconciler.gone,
@@ -68,8 +72,13 @@ class Platform:
         self.reconciler.control(self._agents, agent_of)
 
     def _told(self, agent: Agent, keys: tuple[str, ...], at_once: bool) -> None:
-        self._gateway.told(self._number[agent], {key: agent.load(key) for key in keys})
+        self._refreshed(agent, keys)
         self._poke(load=not at_once)
+
+    def _refreshed(self, agent: Agent, keys: tuple[str, ...]) -> None:
+        """What is told of one variant is told of the others of its function."""
+        told = dict.fromkeys(other for key in keys for other in self._siblings[key])
+        self._gateway.told(self._number[agent], {key: agent.load(key) for key in told})
 
     def _poke(self, *, load: bool = False) -> None:
         self.reconciler.poke(load=load)
