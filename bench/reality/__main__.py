@@ -32,14 +32,16 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="where the page goes")
     parser.add_argument("--raw", type=Path, help="folder of the replays; those that are there are not made again")
     parser.add_argument("--report", type=Path, help="a report of before: only its page is made")
+    parser.add_argument("--alone", type=Path, help="a report of some of the cases without --together, for the page")
     arguments = parser.parse_args()
     if arguments.report is not None:
         report = msgspec.json.decode(arguments.report.read_bytes(), type=Report)
     else:
         with tempfile.TemporaryDirectory(prefix="stoker-reality-") as folder:
             report = measured(_settings(arguments), arguments.raw or Path(folder) / "raw", Path(folder))
-    text = page(report)
-    _write(arguments.json, msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+    alone = None if arguments.alone is None else msgspec.json.decode(arguments.alone.read_bytes(), type=Report)
+    text = page(report, alone)
+    _write(arguments.json, msgspec.json.encode(report) + b"\n")
     _write(arguments.page, text.encode())
     print(text)
 

@@ -31,7 +31,8 @@ hangs on them; under overload what is late waits behind all that comes, so a lit
 """
 
 
-def page(report: Report) -> str:
+def page(report: Report, alone: Report | None = None) -> str:
+    """`alone`: some of the same cases, one replay at a time."""
     found = [verdict for case in report.cases for verdict in verdicts(case)]
     ranked = pairs(report.cases)
     parts = [
@@ -44,12 +45,30 @@ def page(report: Report) -> str:
         *(_table(kind, found) for kind in dict.fromkeys(case.kind for case in report.cases)),
         "## What is missed, and why\n",
         _missed(found, ranked),
+        *_alone(alone),
         "## What was measured beforehand\n",
         *(_calibration(one) for one in report.calibrations),
         "## What is served\n",
         _served(),
     ]
     return "\n".join(parts)
+
+
+def _alone(report: Report | None) -> list[str]:
+    if report is None:
+        return []
+    found = [verdict for case in report.cases for verdict in verdicts(case)]
+    said = ", ".join(f"{100 * case.longer:+.1f} % ({case.policy})" for case in report.cases)
+    return [
+        "## One replay at a time\n",
+        _paragraph(
+            "Replays that run at the same time disturb one another. These cases were played again, each replay alone, "
+            f"and held against the same calibration. Executions took longer than calibrated by {said}."
+        ),
+        _summary(found, pairs(report.cases)),
+        *(_table(kind, found) for kind in dict.fromkeys(case.kind for case in report.cases)),
+        _missed(found, pairs(report.cases)) if any(not verdict.met for verdict in found) else "Nothing is missed.\n",
+    ]
 
 
 def _paragraph(text: str) -> str:

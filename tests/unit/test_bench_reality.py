@@ -1,5 +1,7 @@
 """The pure parts of bench.reality: what a run tells, whether the simulation meets it, and the page that says so."""
 
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ from stoker.testing.builders import make_function, make_gpu, make_replica
 from stoker_sim.engine.simulate import simulate
 
 pytestmark = pytest.mark.unit
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
 def of(wait_ms: float = 20.0, p99_ms: float = 200.0, misses: float = 0.1, starts: float = 10.0) -> Figures:
@@ -183,6 +187,15 @@ def test_starts_and_their_lengths_are_read_from_an_event_log() -> None:
     found = event_log.read(lines)
     assert [(begun.at_us, begun.ready_us) for begun in found.starts] == [(5, 77), (90, None)]
     assert found.plans_us == [5, 90]
+
+
+def test_the_page_of_the_project_is_that_of_its_reports() -> None:
+    told = msgspec.json.decode((RESULTS / "reality.json").read_bytes(), type=Report)
+    beside = RESULTS / "reality-alone.json"
+    alone = msgspec.json.decode(beside.read_bytes(), type=Report) if beside.exists() else None
+    assert page(told, alone) == (RESULTS / "reality.md").read_text()
+    assert {(case.kind, case.load) for case in told.cases} == {(k, load) for k in world.KINDS for load in world.LOADS}
+    assert min(len(case.live) for case in told.cases) == told.replays == 5
 
 
 def test_the_page_says_what_is_met_what_is_missed_and_why() -> None:
