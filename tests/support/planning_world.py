@@ -130,6 +130,13 @@ class World:
         if requests:
             self.wake(name, variant)
 
+    def call(self, name: str) -> None:
+        """One request that a replica is started for if need be, and that is gone after 4 s."""
+        self.want(name, 1)
+        self.run(4 * S, by_us=S)
+        self.want(name, 0)
+        self.run(2 * S, by_us=S)
+
     def wake(self, name: str, variant: Variant = GPU) -> None:
         self.wakes[key_of(name), variant] = self.now_us
 

@@ -137,23 +137,16 @@ def every(minutes: int, calls: int) -> World:
     function = make_function(pre_warm=PreWarm(policy=PreWarmPolicy.HAZARD_RATE), keep_alive=KeepAlivePolicy.HAZARD_RATE)
     world = World([function], gpus(1), wait_weight=WEIGHT)
     for _ in range(calls):
-        call(world)
+        world.call("f")
         world.now_us += minutes * MINUTE
         world.settle()
         world.plan()
     return world
 
 
-def call(world: World) -> None:
-    world.want("f", 1)
-    world.run(4 * S, by_us=S)
-    world.want("f", 0)
-    world.run(2 * S, by_us=S)
-
-
 def test_after_three_calls_by_the_clock_the_function_is_gone_in_between_and_back_before_the_next() -> None:
     world = every(30, calls=3)
-    call(world)
+    world.call("f")
     world.run(30 * S, by_us=S)
     assert world.warm("f") == 0
     world.run(27 * MINUTE, by_us=10 * S)
@@ -167,7 +160,7 @@ def test_after_three_calls_by_the_clock_the_function_is_gone_in_between_and_back
 
 def test_what_was_brought_back_for_nothing_goes_with_its_window_and_not_after_the_first_window_again() -> None:
     world = every(1, calls=1)
-    call(world)
+    world.call("f")
     known = world.memory.functions["default/f"]
     habits = structs.replace(known.arrivals, counts={**{minute: 640 >> minute for minute in range(7)}, 30: 50})
     world.memory = structs.replace(world.memory, functions={"default/f": structs.replace(known, arrivals=habits)})
@@ -194,7 +187,7 @@ def test_what_shares_its_device_is_brought_back_for_rarer_calls() -> None:
             sharing=sharing,
         )
         world = World([function], gpus(1), wait_weight=WEIGHT)
-        call(world)
+        world.call("f")
         known = world.memory.functions["default/f"]
         habits = structs.replace(known.arrivals, counts=rarely, beyond=4)
         world.memory = structs.replace(world.memory, functions={"default/f": structs.replace(known, arrivals=habits)})

@@ -95,23 +95,16 @@ def regular(keep_alive: KeepAlivePolicy = KeepAlivePolicy.HYBRID_HISTOGRAM, **fi
     )
     world = World([function], gpus(1))
     for _ in range(MIN_SAMPLES + 1):
-        call(world)
+        world.call("f")
         world.now_us += 30 * MINUTE
         world.settle()
         world.plan()
     return world
 
 
-def call(world: World) -> None:
-    world.want("f", 1)
-    world.run(4 * S, by_us=S)
-    world.want("f", 0)
-    world.run(2 * S, by_us=S)
-
-
 def test_a_function_called_every_half_hour_is_warm_before_each_call_and_gone_in_between() -> None:
     world = regular()
-    call(world)
+    world.call("f")
     world.run(30 * S, by_us=S)
     assert world.warm("f") == 0
     assert len(world.memory.functions["default/f"].arrivals.counts) > 0
@@ -126,7 +119,7 @@ def test_a_function_called_every_half_hour_is_warm_before_each_call_and_gone_in_
 
 def test_with_a_fixed_keep_alive_the_replica_stays_for_it_and_comes_back_before_the_call() -> None:
     world = regular(KeepAlivePolicy.FIXED_TTL)
-    call(world)
+    world.call("f")
     world.run(9 * MINUTE, by_us=10 * S)
     assert world.warm("f") == 1
     world.run(5 * MINUTE, by_us=10 * S)
@@ -138,7 +131,7 @@ def test_with_a_fixed_keep_alive_the_replica_stays_for_it_and_comes_back_before_
 def test_a_predicted_call_takes_no_device_from_anybody() -> None:
     world = regular()
     world.functions["default/other"] = make_function("other", keep_alive_ttl_us=3600 * S)
-    call(world)
+    world.call("f")
     world.run(10 * S, by_us=S)
     world.want("other", 1)
     world.until(lambda: world.warm("other") == 1)
@@ -153,11 +146,11 @@ def test_hybrid_keep_alive_alone_keeps_until_the_tail() -> None:
     function = make_function(keep_alive=KeepAlivePolicy.HYBRID_HISTOGRAM, keep_alive_ttl_us=2 * S)
     world = World([function], gpus(1))
     for _ in range(MIN_SAMPLES + 1):
-        call(world)
+        world.call("f")
         world.now_us += 10 * MINUTE
         world.settle()
         world.plan()
-    call(world)
+    world.call("f")
     world.run(10 * MINUTE, by_us=10 * S)
     assert world.warm("f") == 1
     world.run(4 * MINUTE, by_us=10 * S)
@@ -166,7 +159,7 @@ def test_hybrid_keep_alive_alone_keeps_until_the_tail() -> None:
 
 def test_the_policy_of_the_platform_acts_where_the_function_names_none_and_history_is_dropped_with_it() -> None:
     world = World([make_function()], gpus(1), pre_warm=PreWarmPolicy.HISTOGRAM)
-    call(world)
+    world.call("f")
     assert world.memory.functions["default/f"].arrivals.last_us is not None
     world.functions["default/f"] = make_function(pre_warm=PreWarm())
     world.step()
@@ -175,7 +168,7 @@ def test_the_policy_of_the_platform_acts_where_the_function_names_none_and_histo
 
 def test_the_administrators_bound_shortens_every_keep_alive() -> None:
     world = World([make_function(keep_alive_ttl_us=3600 * S)], gpus(1), keep_alive_max_us=5 * S)
-    call(world)
+    world.call("f")
     world.run(8 * S, by_us=S)
     assert world.replicas == {}
 
@@ -203,11 +196,11 @@ def test_a_replica_that_a_histogram_would_keep_goes_at_the_administrators_bound(
     )
     world = World([function], gpus(1), keep_alive_max_us=20 * S)
     for idle in [*[MINUTE // 2] * 18, 30 * MINUTE, 30 * MINUTE]:
-        call(world)
+        world.call("f")
         world.now_us += idle
         world.settle()
         world.plan()
-    call(world)
+    world.call("f")
     windows = expected(world.memory.functions["default/f"].arrivals)
     assert windows is not None
     assert windows.head_us == 0

@@ -3,7 +3,7 @@
 Pure. Knows no queue: what the policies make of shares is theirs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from stoker.model.function import Function
 from stoker.model.policy import Policy
@@ -11,12 +11,15 @@ from stoker.names import flow_of
 from stoker.policies.queueing.interface import Weights
 
 
-def shares_of(functions: Iterable[Function], policy: Policy) -> Weights:
+def shares_of(functions: Collection[Function], policy: Policy) -> Weights:
     """One share for each flow of the functions, and the weight of each of their namespaces that is not 1."""
-    flows: dict[str, int] = {}
-    namespaces: set[str] = set()
-    for function in functions:
-        namespaces.add(function.namespace)
-        for variant in function.variants:
-            flows[flow_of(function.key, variant, function.primary)] = function.spec.fair_share
-    return Weights(flows, policy.weights(namespaces))
+    return Weights(flow_shares(functions), policy.weights({function.namespace for function in functions}))
+
+
+def flow_shares(functions: Iterable[Function]) -> dict[str, int]:
+    """The share of each flow within its namespace."""
+    return {
+        flow_of(function.key, variant, function.primary): function.spec.fair_share
+        for function in functions
+        for variant in function.variants
+    }

@@ -19,23 +19,11 @@ from msgspec.structs import replace
 from stoker_sim.compare import Comparison, Run, Setting
 from stoker_sim.evaluate.curves import LEVELS
 from stoker_sim.evaluate.intervals import Interval, interval
+from stoker_sim.report.look import COLOURS, MARKERS, STYLE
 from stoker_sim.report.tables import Found
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINES = ("-", "--", "-.", ":")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _FLOOR_MS = 0.1
-_STYLE: Any = {
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "font.family": "sans-serif",
-    "font.size": 9.0,
-    "grid.alpha": 0.3,
-    "legend.frameon": False,
-    "path.simplify": True,
-    "svg.fonttype": "none",
-}
 _NUMBERED = re.compile(r' id="[a-zA-Z0-9.]+_[0-9]+"')
 """Ids that matplotlib gives to groups, the same in every plot; nothing refers to them."""
 
@@ -106,7 +94,7 @@ def told_setting(comparison: Comparison) -> Setting:
 
 
 def _plot(name: str, title: str, caption: str, draw: Callable[[Axes], bool]) -> Plot | None:
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.add_subplot()
         if not draw(axes):
@@ -209,7 +197,7 @@ def _against_gpu(axes: Axes, comparison: Comparison, found: Found) -> bool:
                 color=_colour(number),
                 linestyle=":",
                 linewidth=0.8,
-                marker=_MARKERS[number % len(_MARKERS)],
+                marker=MARKERS[number % len(MARKERS)],
             )
             drawn = True
     axes.set(xlabel="GPU-seconds held", ylabel="on time, %", ylim=(0, 103))
@@ -230,7 +218,7 @@ def _errors(
         label=policy,
         color=_colour(number),
         linestyle=_line(number),
-        marker=_MARKERS[number % len(_MARKERS)],
+        marker=MARKERS[number % len(MARKERS)],
         markersize=4,
         capsize=2,
     )
@@ -258,8 +246,8 @@ def _bound(run: Run) -> float | None:
 
 
 def _colour(number: int) -> str:
-    return _COLOURS[number % len(_COLOURS)]
+    return COLOURS[number % len(COLOURS)]
 
 
 def _line(number: int) -> str:
-    return _LINES[number // len(_COLOURS) % len(_LINES)]
+    return _LINES[number // len(COLOURS) % len(_LINES)]

@@ -11,27 +11,15 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from stoker_sim.report.look import COLOURS, MARKERS, STYLE
 from stoker_sim.results.result import Chart, Series
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's, told apart by everybody."""
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _GREY = ("0.45", "0.62", "0.3", "0.75")
-_STYLE: Any = {
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "font.family": "sans-serif",
-    "font.size": 9.0,
-    "grid.alpha": 0.3,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-}
 
 
 def drawn(chart: Chart) -> str:
     """The text of its SVG file."""
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": chart.name}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": chart.name}):
         canvas: Any = FigureCanvasSVG(picture_of(chart))
         out = io.StringIO()
         canvas.print_svg(out, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -67,10 +55,10 @@ def _lines(axes: Axes, series: Sequence[Series]) -> None:
     ours = greys = 0
     for one in series:
         if one.published:
-            colour, marker, style = _GREY[greys % len(_GREY)], _MARKERS[greys % len(_MARKERS)], "--"
+            colour, marker, style = _GREY[greys % len(_GREY)], MARKERS[greys % len(MARKERS)], "--"
             greys += 1
         else:
-            colour, marker, style = _COLOURS[ours % len(_COLOURS)], _MARKERS[ours % len(_MARKERS)], "-"
+            colour, marker, style = COLOURS[ours % len(COLOURS)], MARKERS[ours % len(MARKERS)], "-"
             ours += 1
         axes.plot(
             one.x,

@@ -231,6 +231,11 @@ class FairLevel:
         self._overtake(tag - overrun, now_us)
         return least if least.accrued(now_us) <= self.virtual + overrun else behind
 
+    def has_passed(self, ranking: FlowRanking) -> bool:
+        """Whether V is beyond the first tag of `starts` or `settled`."""
+        head = ranking.first()
+        return head is not None and head[0] < self.virtual
+
     def start_of(self, key: str) -> int:
         """The start tag of a member: as it is, or as it would be if it became backlogged now."""
         member = self.members.get(key)

@@ -22,7 +22,6 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from stoker.model.request import QueuedRequest
-from stoker.policies.queueing.fair_level import FairLevel
 from stoker.policies.queueing.flow_memory import FlowMemory
 from stoker.policies.queueing.flow_queues import Entry, FlowQueues, Rank
 from stoker.policies.queueing.flow_ranking import SlotRanking, as_set
@@ -85,9 +84,9 @@ class LeanSlack(Mqfq):
     def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None:
         request = super().pop(slot, now_us)
         if request is not None and slot.warm is not None:
+            _, _, predicted_us = self._running[request.id]
             loads = request.flow not in slot.warm
-            end_us = now_us + request.predicted_exec_us + (request.start_us if loads else 0)
-            self._residence.dispatch(slot.device_id, request.id, request.flow, end_us, loads=loads)
+            self._residence.dispatch(slot.device_id, request.id, request.flow, now_us + predicted_us, loads=loads)
         return request
 
     def done(self, request: QueuedRequest, actual_us: int) -> None:
@@ -107,7 +106,7 @@ class LeanSlack(Mqfq):
             self._residence.see(device, warm)
         self._held_until_us.pop(device, None)
         outer = self._namespaces
-        head = self._open(outer.settled, eligible, outer.busy.keys()) if _has_overtaken(outer) else None
+        head = self._open(outer.settled, eligible, outer.busy.keys()) if outer.has_passed(outer.settled) else None
         if head is not None and head[0] < outer.virtual:
             return super()._turn(slot, eligible, overrun)
         passed: set[str] = set()
@@ -139,7 +138,7 @@ class LeanSlack(Mqfq):
     def _unless_overtaken(self, share: Share, eligible: AbstractSet[str]) -> Share:
         """The flow, or one of its namespace that virtual time has overtaken while it was not eligible."""
         level = share.level
-        head = level.settled.least(eligible) if _has_overtaken(level) else None
+        head = level.settled.least(eligible) if level.has_passed(level.settled) else None
         return share if head is None or head[0] >= level.virtual else self._backlogged[head[2]]
 
     def _held_us(self, flow: str, device: str) -> int | None:
@@ -180,12 +179,6 @@ class LeanSlack(Mqfq):
         self._order = SlotRanking()
         self._held_until_us: dict[str, int] = {}
         """Of devices that a slot of was left idle: until when at the latest."""
-
-
-def _has_overtaken(level: FairLevel) -> bool:
-    """Whether virtual time is past a backlogged member that has nothing running."""
-    head = level.settled.first()
-    return head is not None and head[0] < level.virtual
 
 
 def _least(

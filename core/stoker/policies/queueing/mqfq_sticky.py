@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from stoker.model.request import QueuedRequest
-from stoker.policies.queueing.fair_level import UNIT, FairLevel
+from stoker.policies.queueing.fair_level import UNIT
 from stoker.policies.queueing.flow_memory import FlowMemory
 from stoker.policies.queueing.flow_ranking import NONE, as_set
 from stoker.policies.queueing.interface import DEFAULTS, Guarantees, QueueParams, SlotView
@@ -92,7 +92,7 @@ class MqfqSticky(Mqfq):
         which virtual time follows it, would stay Active for ever on the one that they share.
         """
         outer = self._namespaces
-        head = self._open(outer.starts, eligible, NONE) if _may_be_behind(outer) else None
+        head = self._open(outer.starts, eligible, NONE) if outer.has_passed(outer.starts) else None
         if head is not None and head[0] < outer.virtual:
             return self._turn_of(head, eligible, overrun)
         warm = eligible if slot.warm is None else as_set(slot.warm)
@@ -104,7 +104,7 @@ class MqfqSticky(Mqfq):
         if share is None:
             return super()._turn(slot, eligible, overrun)
         level = share.level
-        head = level.starts.least(eligible) if _may_be_behind(level) else None
+        head = level.starts.least(eligible) if level.has_passed(level.starts) else None
         return share if head is None or head[0] >= level.virtual else self._backlogged[head[2]]
 
     def _best_of_few(self, eligible: AbstractSet[str], warm: AbstractSet[str], overrun: int) -> Share | None:
@@ -167,9 +167,3 @@ class MqfqSticky(Mqfq):
         self._last: dict[str, str] = {}
         """The flow that each device served last, and any."""
         self._grace_ends_us = FlowMemory[int]()
-
-
-def _may_be_behind(level: FairLevel) -> bool:
-    """Whether a backlogged member is behind virtual time."""
-    head = level.starts.first()
-    return head is not None and head[0] < level.virtual
