@@ -14,6 +14,8 @@ class Reason(StrEnum):
     # Refusals and failures of a request (DESIGN 5, "Answers").
     QUEUE_FULL = "QueueFull"
     PREDICTED_MISS = "PredictedMiss"
+    COST_BOUND = "CostBound"  # also the condition of a function that may have no further replica at its price
+    SHED = "Shed"  # it had been taken, and gave way to a request of higher priority before its dispatch
     HOLD_FULL = "HoldFull"
     NO_FITTING_DEVICE = "NoFittingDevice"
     SCALED_TO_ZERO = "ScaledToZero"
@@ -109,6 +111,8 @@ PLATFORM_FAULTS: frozenset[Reason] = frozenset(
 HTTP_STATUS: dict[Reason, int] = {
     Reason.QUEUE_FULL: 429,
     Reason.PREDICTED_MISS: 429,
+    Reason.COST_BOUND: 429,
+    Reason.SHED: 429,
     Reason.HOLD_FULL: 503,
     Reason.NO_FITTING_DEVICE: 503,
     Reason.SCALED_TO_ZERO: 503,
