@@ -18,7 +18,7 @@ IMAGE_LOCK := --python-version 3.11 --python-platform x86_64-manylinux_2_36 --ge
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup demo test lint types imports fast coverage sim e2e bench bench-cluster explore golden docs chart lock clean
-.PHONY: sim-results bench-reality cluster cluster-down images demo-cluster programs e2e-cluster
+.PHONY: sim-results bench-reality bench-overload cluster cluster-down images demo-cluster programs e2e-cluster
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[-a-z0-9]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -86,6 +86,9 @@ bench-cluster: setup ## The same for Kubernetes: operator, ledger, burst of pods
 
 bench-reality: setup ## Simulation against reality: the same arrivals live and simulated (50 minutes; see bench/reality)
 	@$(PY) -m bench.reality --page docs/results/reality.md --json docs/results/reality.json $(ARGS)
+
+bench-overload: setup ## Overload, live: 0.5 to 10 times the capacity, retries, tenants, dead functions (40 minutes; needs two cores)
+	@$(PY) -m bench.overload all $(ARGS)
 
 explore: setup ## Property tests on examples never drawn before, ten times over
 	for round in 1 2 3 4 5 6 7 8 9 10; do STOKER_EXPLORE=1 $(PY) -m pytest -q -m property || exit 1; done

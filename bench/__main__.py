@@ -1,107 +1,132 @@
-"""`make bench`: what the platform adds to a call, how many calls one core carries, how punctual its timers are.
+"""`make bench`: what the platform adds to a call, how many calls one core carries, what a refusal costs.
 
-Figures, not tests: nothing here passes or fails. Four targets are measured in alternating rounds of one run,
-because machines are noisy and only ratios within a run mean much: the replica called directly, nginx `proxy_pass`
-before it (the limit), Stoker, and Stoker with mTLS between gateway and agent. The replica is nginx as well, so that
-it is never what is measured. The proxy under test is pinned to one core, replica and load generator share the other.
+Figures, not tests: nothing here passes or fails. All targets are measured in alternating rounds of one run, because
+machines are noisy and only ratios within a run mean much: the replica called directly, nginx `proxy_pass` before it
+(the limit), Stoker, Stoker with mTLS between gateway and agent, and Ray Serve in three forms (bench.ray_serve). The
+replica of all but Ray is nginx as well, so that it is never what is measured. The proxy under test is pinned to one
+core, replica and load generator share the other.
 
-Needs Debian's nginx-light and wrk.
+Needs Debian's nginx-light and wrk, and for Ray Serve a registry of Python packages (once).
 """
 
 import argparse
 import json
 import os
 import shutil
-import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
-from bench.load import Load, closed_loop, one_at_a_time
-from bench.targets import Nginx, Stoker, Target, cpu_seconds, resident_mib
+from bench.cluster.machine import machine
+from bench.ray_serve import NoRay, RayServe, environment
+from bench.refusals import BUDGET_US, Refusals, Refusing
+from bench.tables import bodies_table, events_table, median, memory_table, refusals_table
+from bench.targets import ORIGIN_CPU, PROXY_CPU, Direct, NginxProxy, Stoker, Target, resident_mib
 from bench.timers import hold_lateness_ms
+from bench.works import WORKS, Bodies, Work
+
+RAY = "ray serve"
+Everything = dict[str, dict[str, dict[str, list[float]]]]
+"""By work, target and figure: its value in each round."""
 
 
-def median(values: list[float]) -> float:
-    return statistics.median(values)
-
-
-def measure(targets: list[Target], rounds: int, seconds: int) -> dict[str, dict[str, list[float]]]:
-    figures: dict[str, dict[str, list[float]]] = {target.name: {} for target in targets}
+def measure(targets: Sequence[Target], works: Sequence[Work], rounds: int, seconds: int, folder: Path) -> Everything:
+    found: Everything = {work.name: {target.name: {} for target in targets} for work in works}
     for number in range(rounds):
         for target in targets:
             print(f"  round {number + 1}/{rounds}: {target.name}", file=sys.stderr)
-            slow: Load = one_at_a_time(target.url, seconds)
-            before = cpu_seconds(target.pids)
-            fast: Load = closed_loop(target.url, connections=32, seconds=seconds)
-            cpu = cpu_seconds(target.pids) - before
-            for key, value in {
-                "p50_ms": slow.p50_ms,
-                "p99_ms": slow.p99_ms,
-                "requests_per_s": fast.requests_per_s,
-                "cpu_us_per_request": cpu * 1e6 / max(1, fast.requests),
-                "busy_p99_ms": fast.p99_ms,
-                "errors": float(fast.errors + slow.errors),
-            }.items():
-                figures[target.name].setdefault(key, []).append(value)
-    return figures
+            target.begin()
+            for work in works:
+                for figure, value in work.measure(target, seconds, folder).items():
+                    found[work.name][target.name].setdefault(figure, []).append(value)
+            target.end()
+    return found
 
 
-def table(figures: dict[str, dict[str, list[float]]], memory: dict[str, int]) -> str:
-    direct = figures["direct"]
-    lines = [
-        "| target | p50 ms | added p50 | p99 ms | added p99 | requests/s | CPU us/request | RSS MiB | errors |",
-        "|---|---|---|---|---|---|---|---|---|",
+def refuse(target: Stoker, rounds: int, seconds: int) -> list[Refusals]:
+    with Refusing(target) as refusing:
+        return [refusing.measure(reason, seconds) for _ in range(rounds) for reason in BUDGET_US]
+
+
+def ratios(figures: dict[str, dict[str, list[float]]]) -> list[str]:
+    """Requests per second beside the others', within each round."""
+    mine = figures["stoker"]["requests_per_s"]
+    return [
+        f"stoker / {name}, small requests/s: {median([a / b for a, b in zip(mine, values, strict=True)]):.3f}"
+        for name, values in ((name, series["requests_per_s"]) for name, series in figures.items())
+        if name not in ("direct", "stoker")
     ]
-    for name, values in figures.items():
-        added50 = median([a - b for a, b in zip(values["p50_ms"], direct["p50_ms"], strict=True)])
-        added99 = median([a - b for a, b in zip(values["p99_ms"], direct["p99_ms"], strict=True)])
-        lines.append(
-            f"| {name} | {median(values['p50_ms']):.3f} | {added50:+.3f} "
-            f"| {median(values['p99_ms']):.3f} | {added99:+.3f} "
-            f"| {median(values['requests_per_s']):.0f} | {median(values['cpu_us_per_request']):.0f} "
-            f"| {memory.get(name, 0) or '-'} | {sum(values['errors']):.0f} |"
-        )
-    return "\n".join(lines)
+
+
+def with_ray(stack: ExitStack, root: Path) -> list[RayServe]:
+    try:
+        python = environment()
+    except NoRay as why:
+        print(why, file=sys.stderr)
+        return []
+    rays = [
+        RayServe(root / "r1", RAY, python, replica_cpu=PROXY_CPU),
+        RayServe(root / "r2", f"{RAY}, its replica on the other core", python, replica_cpu=ORIGIN_CPU),
+        RayServe(root / "r3", f"{RAY}, its HAProxy", python, replica_cpu=PROXY_CPU, haproxy=True),
+    ]
+    for ray in rays:
+        stack.enter_context(ray)
+        ray.end()
+    return rays
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--work", action="append", choices=[work.name for work in WORKS], help="only this; may repeat")
+    parser.add_argument("--no-ray", action="store_true", help="leave out Ray Serve")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     for tool in ("nginx", "wrk"):
         if shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin") is None:
             sys.exit(f"make bench needs {tool}; on Debian: apt-get install nginx-light wrk")
-    with tempfile.TemporaryDirectory(prefix="stoker-bench-") as folder:
+    works = [work for work in WORKS if not arguments.work or work.name in arguments.work]
+    told = machine()
+    with tempfile.TemporaryDirectory(prefix="sb-") as folder, ExitStack() as stack:
         root = Path(folder)
-        with (
-            Nginx(root / "replica", "direct", cpu=1) as direct,
-            Nginx(root / "proxy", "nginx proxy_pass", cpu=0, upstream=direct.url) as proxy,
-            Stoker(root / "plain", "stoker", cpu=0) as plain,
-            Stoker(root / "mtls", "stoker, mTLS inside", cpu=0, arguments=("--mtls",)) as mtls,
-        ):
-            targets: list[Target] = [direct, proxy, plain, mtls]
-            figures = measure(targets, arguments.rounds, arguments.seconds)
-            memory = {target.name: resident_mib(target.pids) for target in targets}
-            late = hold_lateness_ms(plain)
-    cores = os.cpu_count()
+        direct = stack.enter_context(Direct(root / "direct"))
+        proxy = stack.enter_context(NginxProxy(root / "nginx", direct))
+        plain = stack.enter_context(Stoker(root / "plain", "stoker"))
+        mtls = stack.enter_context(Stoker(root / "mtls", "stoker, mTLS inside", "--mtls"))
+        targets: list[Target] = [direct, proxy, plain, mtls]
+        if not arguments.no_ray:
+            targets += with_ray(stack, root)
+        figures = measure(targets, works, arguments.rounds, arguments.seconds, root)
+        memory = {target.name: resident_mib(target.pids) for target in targets}
+        refusals = refuse(plain, arguments.rounds, arguments.seconds)
+        late = hold_lateness_ms(plain)
     print(
-        f"{cores} cores, Python {sys.version.split()[0]}; medians of {arguments.rounds} alternating rounds; "
-        "latency: 1 connection, throughput: 32"
+        f"{told}; medians of {arguments.rounds} alternating rounds of {arguments.seconds} s; "
+        "latency: 1 connection, throughput: 32, with 1 MiB 4"
     )
-    print(table(figures, memory))
-    ratio = median(figures["stoker"]["requests_per_s"]) / median(figures["nginx proxy_pass"]["requests_per_s"])
-    print(f"stoker / nginx proxy_pass, requests/s: {ratio:.3f}")
+    for work in works:
+        table = bodies_table if isinstance(work, Bodies) else events_table
+        print(f"\n{work.name}:\n\n{table(figures[work.name])}")
+    print(f"\n{memory_table(memory)}\n\n{refusals_table(refusals)}\n")
+    if "small" in figures:
+        print("\n".join(ratios(figures["small"])))
     print(
         f"504 after the timeout of a held request, {len(late)} requests: "
         f"p50 {median(late):.1f} ms late, worst {max(late):.1f} ms late"
     )
     if arguments.json:
-        arguments.json.write_text(
-            json.dumps({"figures": figures, "memory_mib": memory, "hold_lateness_ms": late}, indent=1)
-        )
+        result = {
+            "machine": told,
+            "figures": figures,
+            "memory_mib": memory,
+            "refusals": [asdict(each) for each in refusals],
+            "hold_lateness_ms": late,
+        }
+        arguments.json.write_text(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 `KIND=sleeping`: a unit is a millisecond of sleep. `KIND=computing`: a unit is HASHES of a block, about a millisecond of
 one core. Hashing, because each step needs the one before: where two hardware threads share a core, what a loop of
 Python takes was seen to change by 30 % with what runs on the other, and this by 5 %. `LOAD_S` is what starting takes
-besides the start of Python. When it listens it writes the instant to the file `STAMPS`, on the clock of the platform.
+besides the start of Python, `SLOWER` how many times as long its units take. When it listens it writes the instant to
+the file `STAMPS`, on the clock of the platform.
 """
 
 import os
@@ -15,6 +16,7 @@ from hashlib import sha256
 
 HASHES = 80
 BLOCK = bytes(16_384)
+SLOWER = float(os.environ.get("SLOWER", "1"))
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\ndone\n"
 
 
@@ -36,7 +38,7 @@ def answer(connection: socket.socket) -> None:
             while data := connection.recv(65536):
                 head += data
                 if head.endswith(b"\r\n\r\n"):
-                    work(float(head.split(b" ", 2)[1].rpartition(b"=")[2]))
+                    work(SLOWER * float(head.split(b" ", 2)[1].rpartition(b"=")[2]))
                     connection.sendall(ANSWER)
                     head = b""
         except OSError:

@@ -7,14 +7,17 @@ from msgspec import Struct
 from stoker.model.demand import Demand, VariantDemand
 from stoker.model.device import Device, Reservation
 from stoker.model.function import Function, Variant
+from stoker.model.policy import Policy
 from stoker.model.replica import ReplicaState, ReplicaStatus
 from stoker.model.status import FunctionStatus
 from stoker.prediction import Predictions
+from stoker_cli.costs.cost_view import CostState
 from stoker_cli.records import Records
 from stoker_cli.state_view import (
     ConditionView,
     DeviceView,
     FunctionView,
+    PolicyView,
     ResidentView,
     SloView,
     StateView,
@@ -28,7 +31,8 @@ class World(Struct, frozen=True, kw_only=True):
     pid: int
     url: str
     uptime_us: int
-    queueing: str
+    policy: Policy
+    """What acts, with the queueing policy that acts."""
     draining: bool
     functions: Mapping[str, Function]
     statuses: Mapping[str, FunctionStatus]
@@ -38,6 +42,7 @@ class World(Struct, frozen=True, kw_only=True):
     demand: Demand
     queued: Mapping[str, Mapping[Variant, int]]
     prediction: Predictions
+    costs: Mapping[str, CostState] = {}
     records: Records
 
 
@@ -47,7 +52,16 @@ def describe(world: World) -> StateView:
         pid=world.pid,
         url=world.url,
         uptime_s=round(world.uptime_us / 1_000_000, 1),
-        queueing=world.queueing,
+        queueing=world.policy.queueing,
+        policy=PolicyView(
+            profile=world.policy.profile,
+            admission=world.policy.admission_policy,
+            admission_mode=world.policy.admission,
+            allocation=world.policy.allocation,
+            device_choice=world.policy.device_choice,
+            keep_alive=world.policy.keep_alive,
+            pre_warm=world.policy.pre_warm,
+        ),
         draining=world.draining,
         functions={key: _function(world, function) for key, function in sorted(world.functions.items())},
         devices=[_device(world, device) for device in world.devices],
@@ -90,7 +104,9 @@ def _function(world: World, function: Function) -> FunctionView:
             cold=tally.cold,
             attainment=round(tally.on_time / tally.offered, 6) if tally.offered else None,
         ),
+        cost=world.costs.get(function.key),
         classes={name: latency_us / 1000 for name, latency_us in slo.classes.items()},
+        diverted=dict(tally.diverted),
         origin=function.origin,
         warnings=list(function.warnings),
     )

@@ -5,9 +5,11 @@ Knows how the parts are started, fed and ended, and nothing of terminals, signal
 
 import asyncio
 import os
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import structlog
 from msgspec import Struct
 
@@ -21,12 +23,15 @@ from stoker.model.fitting import unplaceable
 from stoker.model.function import Function
 from stoker.model.policy import Policy, default_policy
 from stoker.replay.recorder import Recorder
+from stoker.tickets import KEY_BYTES, TicketKeys
 from stoker_cli.addresses import binding, check_free, reachable
 from stoker_cli.banner import banner
 from stoker_cli.containers.choosing import ChoosingLauncher
 from stoker_cli.containers.gated_agent import GatedAgent
+from stoker_cli.costs.cost_book import CostBook
 from stoker_cli.describe import World, describe
 from stoker_cli.launching import LauncherName, checked
+from stoker_cli.object_changes import changes_between
 from stoker_cli.objects.file_store import FileStore, ObjectError, StoreSnapshot
 from stoker_cli.reconciler import Reconciler
 from stoker_cli.records import Records
@@ -72,25 +77,32 @@ class Embedded:
         paths: Sequence[Path],
         devices: Sequence[Device],
         probe: DeviceProbe | None,
-        queueing: str,
+        queueing: str | None,
         launcher: LauncherName,
         settings: Settings,
         clock_us: Callable[[], int],
         log_dir: Path,
         on_error: Callable[[ObjectError], object],
         recorder: Recorder | None = None,
+        state_folder: Path | None = None,
     ) -> None:
-        """`probe` is where the GPUs among `devices` come from, `log_dir` where the output of functions goes, `recorder`
-        what writes the event log; None: there is none.
+        """`queueing` acts while no GpuPolicy is applied; None: the default policy's. `probe` is where the GPUs among
+        `devices` come from, `log_dir` where the output of functions goes, `recorder` what writes the event log; None:
+        there is none. `state_folder` is where account lines are kept over a restart.
         """
+        self._state_folder = state_folder
         self.functions: dict[str, Function] = {}
         self.url = ""
         self.internal_url = ""
         self.draining = False
         self._devices = tuple(devices)
         self._log_dir = log_dir
-        self._default_queueing = self._queueing = queueing
+        self._default_queueing = queueing
         self.policy: Policy | None = None
+        """As applied from a file; None: there is none."""
+        self.acts = default_policy()
+        """What acts: that one, or the default."""
+        self._queueing = queueing or self.acts.queueing
         self._settings = settings
         self._clock_us = clock_us
         self._started_us = clock_us()
@@ -105,7 +117,7 @@ class Embedded:
             devices=devices,
             clock_us=clock_us,
             metrics=self.sink,
-            queueing=queueing,
+            queueing=self._queueing,
             settings=settings.node,
             decider=decider,
         )
@@ -117,6 +129,9 @@ class Embedded:
             why_waiting=self._why_waiting,
             decider=decider,
         )
+        # One gateway seals and opens them, and nothing of them outlives it.
+        self.gateway.set_ticket_keys(TicketKeys(secrets.token_bytes(KEY_BYTES)))
+        self.costs = CostBook(self.agent.metering, self.agent.devices, self.agent.prediction(), clock_us)
         self.launcher = ChoosingLauncher(launcher, log_dir, clock_us)
         self.reconciler = Reconciler(
             agent=GatedAgent(self.agent, self.launcher),
@@ -126,6 +141,8 @@ class Embedded:
             metrics=self.sink,
             params=PlanParams(quantum_us=round(settings.serve.quantum_s * 1_000_000)),
             decider=decider,
+            costs=self.costs.costs,
+            on_bounds=self.gateway.set_bounds,
         )
         self.launcher.on_note(self.reconciler.poke)
         self.store = FileStore(
@@ -149,8 +166,10 @@ class Embedded:
         self.internal = Internal(
             metrics=self.sink.text,
             unready=self.unready,
+            refresh=self.agent.metering.export,
             routes={
                 "/v1/state": lambda _: self.view(),
+                "/v1/cost": lambda _: self.costs.view(),
                 "/v1/requests/{id}": lambda path: self.records.get(path["id"]),
             },
         )
@@ -182,6 +201,10 @@ class Embedded:
         with binding("127.0.0.1", internal_port, _INTERNAL_ADVICE):
             await self.internal.start("127.0.0.1", internal_port)
         self.internal_url = f"http://127.0.0.1:{self.internal.port}"
+        # A port that was given out by chance says nothing of who had it before.
+        name = f"cost-{self.gateway.port}.jsonl"
+        self._begun.add("costs")
+        await self.costs.start(self._state_folder and self._state_folder / name, anew=not port)
         self._begun |= {"launcher", "reconciler"}
         await self.launcher.start()
         await self.reconciler.start()
@@ -215,6 +238,7 @@ class Embedded:
         if self._watch is not None:
             await self._end("devices", self._watch.stop, STOP_MARGIN_S)
         await self._end("launcher", self.launcher.stop, STOP_MARGIN_S)
+        await self._end("costs", self.costs.stop, STOP_MARGIN_S)
 
     async def _end(self, part: str, stop: Callable[[], Awaitable[None]], within_s: float) -> None:
         """Stop a part that was begun."""
@@ -242,7 +266,7 @@ class Embedded:
                 pid=os.getpid(),
                 url=self.url,
                 uptime_us=self._clock_us() - self._started_us,
-                queueing=self._queueing,
+                policy=msgspec.structs.replace(self.acts, queueing=self._queueing),
                 draining=self.draining,
                 functions=self.functions,
                 statuses=self.reconciler.statuses(),
@@ -252,6 +276,7 @@ class Embedded:
                 demand=self.gateway.demand(),
                 queued=self.agent.queued(),
                 prediction=self.agent.prediction(),
+                costs=self.costs.states(),
                 records=self.records,
             )
         )
@@ -266,6 +291,7 @@ class Embedded:
         self.agent.set_functions(self.functions)
         self.gateway.set_unplaceable(unplaceable(self.functions.values(), self._devices))
         self.gateway.set_functions(self.functions)
+        self.costs.set_functions(self.functions)
         self.reconciler.set_functions(self.functions)
         kept = before.keys() & self.functions.keys()
         changes = {
@@ -278,13 +304,25 @@ class Embedded:
 
     def _set_policy(self, policy: Policy | None) -> None:
         if self.url and policy is not None and policy != self.policy:
-            for warning in policy.warnings:
+            for warning in self.warnings(policy):
                 log.warning("policy_does_not_act", name=policy.name, detail=warning)
         self.policy = policy
-        acts = policy or default_policy()
-        self.reconciler.set_policy(acts)
-        self.agent.set_shares(acts)
-        self._set_queueing(self._default_queueing if policy is None else policy.queueing)
+        before, self.acts = self.acts, policy or default_policy()
+        self.reconciler.set_policy(self.acts)
+        self.agent.set_shares(self.acts)
+        self.costs.set_policy(self.acts)
+        self.gateway.set_policy(self.acts)
+        self._set_queueing((self._default_queueing if policy is None else None) or self.acts.queueing)
+        if self.url and self.acts != before:
+            log.info("policy_changed", **changes_between(before, self.acts))
+
+    def warnings(self, policy: Policy) -> tuple[str, ...]:
+        """What of a policy, and of the command line beside it, does not act; one sentence each."""
+        said = self._default_queueing
+        if said is None or said == policy.queueing:
+            return policy.warnings
+        beside = f"--queueing {said} does not act while this GpuPolicy is applied: it says {policy.queueing}"
+        return (*policy.warnings, f"{beside} (spec.queueing, or else its profile).")
 
     def _set_queueing(self, name: str) -> None:
         if name == self._queueing:

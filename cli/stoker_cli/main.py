@@ -41,7 +41,7 @@ def stoker(context: click.Context) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the public listener.")
 @click.option("--mtls", is_flag=True, help="Mutual TLS between gateway and agent.")
 @click.option(
-    "--queueing", metavar="NAME", help="Queueing policy unless a GpuPolicy names one.  [default: least-slack]"
+    "--queueing", metavar="NAME", help="Queueing policy while no GpuPolicy is applied.  [default: least-slack]"
 )
 @click.option(
     "--launcher",
@@ -143,6 +143,29 @@ def top_command(once: bool, port: int | None) -> None:
     from stoker_cli.top import top
 
     top(os.environ, port=port, once=once)
+
+
+@stoker.command(name="cost", short_help="Show what functions and namespaces cost.")
+@click.option("--since", metavar="DURATION", default="1h", show_default=True, help="How far back, as in 30m.")
+@click.option("--by", type=click.Choice(["function", "namespace"]), default="function", show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="csv and json have integer micro-units (1e-6) of the currency.",
+)
+@_PORT
+def cost_command(since: str, by: str, output: str, port: int | None) -> None:
+    """Show what device time was charged to whom, at the prices of GpuPolicy spec.prices.
+
+    Accounts and the row unallocated add up to price x time of all devices that have a price. They are kept over
+    a restart of stoker serve on the same port.
+    """
+    from stoker_cli.costs.cost_report import cost
+
+    click.echo(printable(cost(os.environ, port=port, since=since, by=by, output=output)))
 
 
 @stoker.command(name="explain", short_help="Say why a request waited or was refused.")

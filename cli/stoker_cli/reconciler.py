@@ -12,6 +12,7 @@ import structlog
 
 from stoker.control import measured
 from stoker.control.planning import Observed, Plan, PlanMemory, PlanParams
+from stoker.cost.costs import NO_COSTS, Bounds, Costs
 from stoker.decider import Decider
 from stoker.metrics import MetricsSink
 from stoker.model.demand import Demand
@@ -64,14 +65,20 @@ class Reconciler:
         params: PlanParams = PlanParams(),  # noqa: B008  a frozen value
         wall_us: Callable[[], int] = wall_us,
         decider: Decider = Decider(),  # noqa: B008  it has no state
+        costs: Callable[[], Costs] = lambda: NO_COSTS,
+        on_bounds: Callable[[Bounds], None] = lambda _: None,
     ) -> None:
-        """Raises UnknownName for an allocation policy that does not exist. Cron windows go by `wall_us`."""
+        """Raises UnknownName for an allocation policy that does not exist. Cron windows go by `wall_us`. `costs` is
+        what plan() is shown of money, `on_bounds` gets what that permits nobody.
+        """
         make_allocation_policy(params.allocation)
         self._agent = agent
         self._gateway = gateway
         self._clock_us = clock_us
         self._wall_us = wall_us
         self._decider = decider
+        self._costs = costs
+        self._on_bounds = on_bounds
         self._params = params
         self._functions: dict[str, Function] = {}
         self._policy = default_policy()
@@ -132,6 +139,7 @@ class Reconciler:
         del self._lives.failures[:failures]
         self._memory = result.memory
         self._statuses = result.statuses
+        self._on_bounds(result.bounds)
         all_begun = self._act(result)
         due_s = max(0.0, (result.next_due_us - now_us) / 1e6)
         return due_s if all_begun else min(due_s, RETRY_S)
@@ -145,21 +153,26 @@ class Reconciler:
                 if estimate.samples:
                     start_us.setdefault(key, {})[variant] = estimate.us
         replicas = self._agent.replicas()
+        demand = self._gateway.demand()
+        namespaces = {function.namespace for function in self._functions.values()}
         return Observed(
             functions=self._functions,
             devices=self._agent.devices(),
             reservations=self._agent.reservations(),
             replicas=replicas,
-            demand=self._gateway.demand(),
+            demand=demand,
             queued=self._agent.queued(),
             start_us=start_us,
             exec_us=measured.exec_us(predictions, self._functions, replicas),
+            service=measured.service(predictions, self._functions, replicas, demand),
             failures=tuple(self._lives.failures),
             leaving=self._lives.leaving(),
             killed=self._lives.killed(),
             memory=self._memory,
             wall_us=self._wall_us(),
-            namespace_weights=self._policy.weights({function.namespace for function in self._functions.values()}),
+            max_gpus=self._policy.max_gpus(namespaces),
+            namespace_weights=self._policy.weights(namespaces),
+            costs=self._costs(),
         )
 
     def _act(self, result: Plan) -> bool:

@@ -29,6 +29,8 @@ class Tally(Struct):
     failed: int = 0
     cold: int = 0
     """Requests that found no warm replica."""
+    diverted: dict[str, int] = field(default_factory=dict)
+    """Those that ran on the CPU variant although there is a GPU, by why (stoker.reasons.DeviceReason)."""
     recent_exec_us: dict[Variant, deque[int]] = field(default_factory=dict)
 
     def count(self, record: RequestRecord) -> None:
@@ -39,6 +41,9 @@ class Tally(Struct):
         if record.reason is Reason.CLIENT_GONE:
             return
         self.offered += 1
+        if record.diverted and record.device and record.device_reason is not None:
+            why = record.device_reason.value
+            self.diverted[why] = self.diverted.get(why, 0) + 1
         if record.outcome is Outcome.SERVED:
             if record.on_time:
                 self.on_time += 1

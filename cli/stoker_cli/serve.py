@@ -12,14 +12,14 @@ import structlog
 from msgspec import Struct
 
 from stoker.model.device import Device
-from stoker.policies.queueing.registry import DEFAULT_QUEUEING, make_queueing
+from stoker.policies.queueing.registry import make_queueing
 from stoker_cli.console import CommandFailed, complain, say
 from stoker_cli.embedded import Embedded, Settings
 from stoker_cli.event_log import EventLog
 from stoker_cli.launching import LauncherName
 from stoker_cli.log_folder import log_folder
 from stoker_cli.open_files import take_open_files
-from stoker_cli.state_file import ServeState, process_start, remove_state, write_state
+from stoker_cli.state_file import ServeState, process_start, remove_state, state_folder, write_state
 from stoker_gateway.config import GatewaySettings
 from stoker_node.config import NodeSettings
 from stoker_node.devices import DeviceProbe, cpu_device
@@ -55,8 +55,8 @@ OpenProbe = Callable[[], DeviceProbe | None]
 def run_serve(options: ServeOptions, open_probe: OpenProbe, environ: Mapping[str, str]) -> int:
     """Serve until a signal; the exit code. Raises a StokerError for what is wrong at the start."""
     settings = _settings(options, environ)
-    queueing = options.queueing or DEFAULT_QUEUEING
-    make_queueing(queueing)
+    if options.queueing is not None:
+        make_queueing(options.queueing)
     for path in options.files:
         if not path.exists():
             raise CommandFailed(f"{path}: there is no such file or folder.")
@@ -74,13 +74,14 @@ def run_serve(options: ServeOptions, open_probe: OpenProbe, environ: Mapping[str
                     paths=options.files,
                     devices=devices,
                     probe=probe,
-                    queueing=queueing,
+                    queueing=options.queueing,
                     launcher=options.launcher,
                     settings=settings,
                     clock_us=clock_us,
                     log_dir=log_dir,
                     on_error=lambda error: lines.write(f"stoker: {error}\n"),
                     recorder=None if event_log is None else event_log.recorder(devices),
+                    state_folder=state_folder(environ),
                 ),
                 settings.serve.drain_s,
                 environ,
@@ -117,7 +118,7 @@ async def _serve(
                 for warning in function.warnings:
                     complain(f"{function.origin}: {function.key}: {warning}")
             if platform.policy is not None:
-                for warning in platform.policy.warnings:
+                for warning in platform.warnings(platform.policy):
                     complain(f"GpuPolicy {platform.policy.name}: {warning}")
             state_path = _write_state(platform, environ)
             keep_what_start_up_made()

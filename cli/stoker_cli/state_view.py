@@ -6,6 +6,7 @@ Times in milliseconds, memory in MiB. Fields may be added; readers ignore what t
 from msgspec import Struct
 
 from stoker.model.function import Variant
+from stoker_cli.costs.cost_view import CostState
 
 
 class ConditionView(Struct, kw_only=True, rename="camel"):
@@ -63,8 +64,12 @@ class FunctionView(Struct, kw_only=True, rename="camel"):
     conditions: list[ConditionView]
     variants: dict[Variant, VariantView]
     slo: SloView
+    cost: CostState | None = None
+    """None: nothing here has a price."""
     classes: dict[str, float] = {}
     """Latency objectives of the classes in milliseconds."""
+    diverted: dict[str, int] = {}
+    """Requests that ran on the CPU variant although there is a GPU, by why."""
     origin: str = ""
     warnings: list[str] = []
 
@@ -98,11 +103,25 @@ class DeviceView(Struct, kw_only=True, rename="camel"):
     residents: list[ResidentView]
 
 
+class PolicyView(Struct, kw_only=True, rename="camel"):
+    """The policies that act beside the queueing policy."""
+
+    profile: str
+    admission: str
+    admission_mode: str
+    allocation: str
+    device_choice: str
+    keep_alive: str
+    pre_warm: str
+
+
 class StateView(Struct, kw_only=True, rename="camel"):
     pid: int
     url: str
     uptime_s: float
     queueing: str
+    policy: PolicyView | None = None
+    """None: an older instance, which does not tell."""
     draining: bool
     functions: dict[str, FunctionView]
     devices: list[DeviceView]

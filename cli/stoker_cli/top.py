@@ -50,6 +50,8 @@ def top(
 def picture(view: StateView) -> Group:
     """All that top shows, as one rich renderable."""
     head = Text(f"{view.url}  up {_uptime(view.uptime_s)}  queueing {view.queueing}", style="bold")
+    if (policy := view.policy) is not None:
+        head.append(f"  admission {policy.admission} ({policy.admission_mode})  device choice {policy.device_choice}")
     if view.draining:
         head.append("  draining: nothing new is accepted", style="yellow")
     legend = Text("replicas: warm/starting/draining; requests: held/queued/running; exec: median", style="dim")

@@ -1,9 +1,10 @@
 """Admission at a gateway: which variant a request goes to, whether it is held, or why it is refused. Pure.
 
-A request goes to the primary variant. Only when that one is predicted to miss its objective is `onPredictedMiss`
-walked, in order: Divert takes the CPU variant if that is predicted on time (its own start-up counted), ServeLate
-takes the primary variant anyway, Refuse refuses. A list that ends without an answer refuses. The prediction of a
-warm variant is the agent's own and comes as its refusal; that of a cold one is made here from the load stream.
+A request has a course: the variant that it is sent to first, which is the primary one unless a device-choice policy
+says otherwise (stoker.device_chooser). Only when that one is predicted to miss its objective is `onPredictedMiss`
+walked, in order: Divert takes the other variant if that is predicted on time (its own start-up counted), ServeLate
+takes the first one anyway, Refuse refuses. A list that ends without an answer refuses. The prediction of a warm variant
+is the agent's own and comes as its refusal; that of a cold one is made here from the load stream.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from stoker.model.function import Function, OnMiss, QueueBounds, Variant
-from stoker.reasons import Reason
+from stoker.reasons import DeviceReason, Reason
 
 MIN_RETRY_AFTER_US = 50_000
 """Nobody is told to come back sooner: it would only add load."""
@@ -29,6 +30,8 @@ class Forecast(Struct, frozen=True, kw_only=True):
     exec_us: int = 0
     start_us: int = 0
     """Predicted start-up, cold to warm."""
+    measured: bool = True
+    """It has run before: `exec_us` is not the prior."""
     estimated: bool = True
     """The prediction is a mean or a prior, without a calibrated margin."""
     unplaceable: str = ""
@@ -71,6 +74,21 @@ Forecasts = Mapping[Variant, Forecast]
 """A variant that is missing is one of which nothing is known yet."""
 
 
+class Course(Struct, frozen=True, omit_defaults=True):
+    """Where a request is sent first."""
+
+    variant: Variant | None = None
+    """None: the function's primary one."""
+    crosses: bool = True
+    """Divert may take it to the other variant."""
+    wakes_cpu: bool = False
+    """It begins on the GPU because the CPU variant is not warm yet, or was never measured: that one is to be woken."""
+
+
+PRIMARY = Course()
+"""The course of a request of which no policy has said anything."""
+
+
 class Crowd(Struct, frozen=True, kw_only=True):
     """How many requests of a function, and bytes of theirs, one gateway has let in that are not dispatched yet."""
 
@@ -89,48 +107,66 @@ def queue_full(bounds: QueueBounds, crowd: Crowd, body_bytes: int) -> bool:
     return crowd.body_bytes + body_bytes > share_bytes
 
 
-def choose(function: Function, forecasts: Forecasts, remaining_us: int, *, wakes: bool) -> tuple[Choice, int]:
+def may_choose(function: Function) -> bool:
+    """Whether requests of the function may go to either variant: it has both, and permits Divert."""
+    return (
+        function.primary is not Variant.CPU
+        and Variant.CPU in function.variants
+        and OnMiss.DIVERT in function.spec.on_predicted_miss
+    )
+
+
+def choose(
+    function: Function, forecasts: Forecasts, remaining_us: int, *, wakes: bool, course: Course = PRIMARY
+) -> tuple[Choice, int]:
     """The first choice for a request, and where after_miss() goes on from.
 
-    `remaining_us` is the time left to its objective: slo.coldLatency's if the primary variant has no warm replica.
+    `remaining_us` is the time left to its objective: slo.coldLatency's if the first variant has no warm replica.
     """
-    primary = function.primary
-    forecast = forecasts.get(primary)
+    first = course.variant or function.primary
+    forecast = forecasts.get(first)
     if forecast is not None and forecast.warm:
-        return Send(primary), 0
+        return Send(first), 0
     if not wakes:
         return Refuse(Reason.SCALED_TO_ZERO), len(function.spec.on_predicted_miss)
     if forecast is None or (not forecast.unplaceable and forecast.finish_us <= remaining_us):
-        return Hold(primary), 0
-    return after_miss(function, forecasts, remaining_us, 0, wakes=True)
+        return Hold(first), 0
+    return after_miss(function, forecasts, remaining_us, 0, wakes=True, course=course)
 
 
 def after_miss(
-    function: Function, forecasts: Forecasts, remaining_us: int, step: int, *, wakes: bool
+    function: Function,
+    forecasts: Forecasts,
+    remaining_us: int,
+    step: int,
+    *,
+    wakes: bool,
+    course: Course = PRIMARY,
 ) -> tuple[Choice, int]:
     """The next choice in `onPredictedMiss` from `step` on, and the step after it.
 
     A path that wakes nothing (`wakes` False) goes to what is warm and is held for nothing.
     """
-    primary = function.primary
-    forecast = forecasts.get(primary)
+    first = course.variant or function.primary
+    forecast = forecasts.get(first)
     actions = function.spec.on_predicted_miss
     for index in range(step, len(actions)):
         action = actions[index]
         if action is OnMiss.REFUSE:
             break
         if action is OnMiss.DIVERT:
-            other = forecasts.get(Variant.CPU)
-            permitted = primary is not Variant.CPU and Variant.CPU in function.variants
+            second = Variant.GPU if first is Variant.CPU else Variant.CPU
+            other = forecasts.get(second)
+            permitted = course.crosses and may_choose(function)
             if not permitted or other is None or other.unplaceable or not (wakes or other.warm):
                 continue
             if other.finish_us <= remaining_us:
-                return (Send(Variant.CPU) if other.warm else Hold(Variant.CPU)), index + 1
+                return (Send(second) if other.warm else Hold(second)), index + 1
         elif forecast is None or not forecast.unplaceable:
             warm = forecast is not None and forecast.warm
             if not warm and not wakes:
                 return Refuse(Reason.SCALED_TO_ZERO), len(actions)
-            return (Send(primary, late_ok=True) if warm else Hold(primary, late_ok=True)), index + 1
+            return (Send(first, late_ok=True) if warm else Hold(first, late_ok=True)), index + 1
     if forecast is not None and forecast.unplaceable:
         return Refuse(Reason.NO_FITTING_DEVICE, detail=forecast.unplaceable), len(actions)
     if forecast is None:
@@ -138,13 +174,32 @@ def after_miss(
     return Refuse(Reason.PREDICTED_MISS, forecast.finish_us, forecast.estimated), len(actions)
 
 
-def misses_cpu(function: Function, choice: Choice, start: int, end: int) -> bool:
-    """Whether a walk from step `start` to `end` wanted to divert and could not: the CPU variant is wanted warm then,
+def unless_missed(choice: Choice, otherwise: Send | Hold) -> Choice:
+    """What becomes of a choice where nobody is refused for a predicted miss (GpuPolicy admission.mode Observe)."""
+    return otherwise if isinstance(choice, Refuse) and choice.reason is Reason.PREDICTED_MISS else choice
+
+
+def misses_cpu(function: Function, choice: Choice, start: int, end: int, course: Course = PRIMARY) -> bool:
+    """Whether a walk from step `start` to `end` wanted the CPU variant and could not have it: it is wanted warm then,
     or a CPU variant that starts more slowly than its objective would never serve anybody.
     """
     taken = not isinstance(choice, Refuse) and choice.variant is Variant.CPU
-    permitted = function.primary is not Variant.CPU and Variant.CPU in function.variants
-    return permitted and not taken and OnMiss.DIVERT in function.spec.on_predicted_miss[start:end]
+    if taken or not may_choose(function):
+        return False
+    if course.variant is Variant.CPU:
+        return True
+    return course.crosses and OnMiss.DIVERT in function.spec.on_predicted_miss[start:end]
+
+
+def device_reason(function: Function, choice: Send | Hold, course: Course = PRIMARY) -> DeviceReason:
+    """Why a request goes where a choice sends it."""
+    if not may_choose(function):
+        return DeviceReason.ONLY_VARIANT
+    if choice.late_ok:
+        return DeviceReason.SERVED_LATE
+    if choice.variant is not (course.variant or function.primary):
+        return DeviceReason.PREDICTED_MISS
+    return DeviceReason.NOT_WARM_ELSEWHERE if course.wakes_cpu else DeviceReason.CHOSEN
 
 
 def retry_after_us(forecast: Forecast | None) -> int:

@@ -4,12 +4,13 @@ Reads the loads that agents tell and counts of what was sent to each since; pure
 caller likes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from msgspec import Struct
 
 from stoker.admission import Forecast
+from stoker.policies.device_choice.interface import Queued
 from stoker.wire.agent import VariantLoad
 
 AHEAD_MS = 500.0
@@ -26,16 +27,47 @@ class Told(Struct, frozen=True):
     """Requests of the variant that were sent there since: they wait there too."""
 
 
+class GpuCrowd(Struct, frozen=True):
+    """What all agents together have on their GPUs, by the last word of each."""
+
+    load_us: int = 0
+    """Predicted execution time of all that runs or waits."""
+    flows: dict[str, Queued] = {}
+    """By function, of those that have anything there."""
+
+
 def soonest_first(agents: Iterable[tuple[A, Told]]) -> list[A]:
     """Agents with a warm replica of the variant, the soonest to finish one more request first; ties as given."""
-    found: list[tuple[float, int, A]] = []
-    for order, (agent, told) in enumerate(agents):
-        load = told.load
-        if load.warm:
-            # Without those sent since its last word a burst would all go to one agent.
-            behind = max(0, told.sent + 1 - load.free) / load.warm
-            found.append((load.wait_ms + max(load.exec_ms, 1.0) * (1 + behind), order, agent))
+    found = [(_finish_ms(told), order, agent) for order, (agent, told) in enumerate(agents) if told.load.warm]
     return [agent for _, _, agent in sorted(found, key=lambda entry: entry[:2])]
+
+
+def cheapest_first(agents: Iterable[tuple[A, Told]], prices: Mapping[str, float], remaining_us: int) -> list[A]:
+    """The same, but of those that are predicted to finish one more request within `remaining_us` the one whose product
+    runs it for the least money comes first (`prices` by product and hour), the others behind them. By time alone
+    where one of those has no price, or more than one product: it cannot be said then which is cheaper.
+    """
+    told_of = list(agents)
+    ranked = soonest_first((index, told) for index, (_, told) in enumerate(told_of))
+    on_time = [index for index in ranked if _finish_ms(told_of[index][1]) * 1000 <= remaining_us]
+    loads = {index: told_of[index][1].load for index in on_time}
+    if all(load.product in prices for load in loads.values()):
+        on_time.sort(key=lambda index: prices[loads[index].product] * loads[index].exec_ms)
+        ranked = on_time + [index for index in ranked if index not in loads]
+    return [told_of[index][0] for index in ranked]
+
+
+def gpu_crowd(loads: Iterable[tuple[str, VariantLoad]]) -> GpuCrowd:
+    """Of the loads of GPU variants, each with the key of its function."""
+    flows: dict[str, Queued] = {}
+    load_us = 0
+    for key, load in loads:
+        if load.queued or load.running:
+            exec_us = max(1, round(load.exec_ms * 1000))
+            load_us += (load.queued + load.running) * exec_us
+            before = flows.get(key)
+            flows[key] = Queued(load.queued + (before.count if before else 0), exec_us)
+    return GpuCrowd(load_us, flows)
 
 
 def room(agents: Iterable[Told]) -> int | None:
@@ -67,6 +99,7 @@ def forecast(loads: Iterable[VariantLoad]) -> Forecast | None:
             wait_us=round(load.wait_ms * 1000),
             exec_us=round(load.exec_ms * 1000),
             start_us=round(load.start_ms * 1000),
+            measured=load.samples > 0,
         )
         if found is not None and found.finish_us < more.finish_us:
             more = Forecast(
@@ -75,6 +108,14 @@ def forecast(loads: Iterable[VariantLoad]) -> Forecast | None:
                 wait_us=found.wait_us,
                 exec_us=found.exec_us,
                 start_us=found.start_us,
+                measured=found.measured,
             )
         found = more
     return found
+
+
+def _finish_ms(told: Told) -> float:
+    load = told.load
+    # Without those sent since its last word a burst would all go to one agent.
+    behind = max(0, told.sent + 1 - load.free) / load.warm
+    return load.wait_ms + max(load.exec_ms, 1.0) * (1 + behind)

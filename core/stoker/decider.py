@@ -7,18 +7,20 @@ down question and answer. Whoever composes a process hands it to its gateway, it
 from msgspec import Struct
 
 from stoker import admission
-from stoker.admission import Choice, Crowd, Forecasts
+from stoker.admission import PRIMARY, Choice, Course, Crowd, Forecasts
 from stoker.control.plan import plan
 from stoker.control.planning import Observed, Plan, PlanParams
+from stoker.device_chooser import DeviceChooser
 from stoker.hold_shares import HoldShares
 from stoker.model.function import Function
 from stoker.model.request import QueuedRequest
+from stoker.policies.device_choice import interface as device_choice
 from stoker.policies.queueing.interface import DEFAULTS, QueueParams, QueuePolicy
 from stoker.policies.queueing.registry import exchange, make_queueing
 from stoker.prediction import Predictions
 from stoker.slots.forecast import Sight
-from stoker.slots.verdict import judge
-from stoker.wire.agent import Refusal
+from stoker.slots.places import Places
+from stoker.slots.verdict import Verdict, judge
 
 
 class Arrival(Struct, frozen=True, kw_only=True):
@@ -43,15 +45,30 @@ class Decider:
         """stoker.admission.queue_full: whether the request stays outside."""
         return admission.queue_full(function.spec.queue, crowd, arrival.body_bytes)
 
-    def choose(self, function: Function, forecasts: Forecasts, remaining_us: int, *, wakes: bool) -> tuple[Choice, int]:
+    def make_device_chooser(
+        self, name: str, params: device_choice.ChoiceParams = device_choice.DEFAULTS
+    ) -> DeviceChooser:
+        """The device choice of a gateway. Raises UnknownName."""
+        return DeviceChooser(name, params)
+
+    def choose(
+        self, function: Function, forecasts: Forecasts, remaining_us: int, *, wakes: bool, course: Course = PRIMARY
+    ) -> tuple[Choice, int]:
         """stoker.admission.choose."""
-        return admission.choose(function, forecasts, remaining_us, wakes=wakes)
+        return admission.choose(function, forecasts, remaining_us, wakes=wakes, course=course)
 
     def after_miss(
-        self, function: Function, forecasts: Forecasts, remaining_us: int, step: int, *, wakes: bool
+        self,
+        function: Function,
+        forecasts: Forecasts,
+        remaining_us: int,
+        step: int,
+        *,
+        wakes: bool,
+        course: Course = PRIMARY,
     ) -> tuple[Choice, int]:
         """stoker.admission.after_miss."""
-        return admission.after_miss(function, forecasts, remaining_us, step, wakes=wakes)
+        return admission.after_miss(function, forecasts, remaining_us, step, wakes=wakes, course=course)
 
     def make_shares(self, max_requests: int, max_bytes: int) -> HoldShares:
         """The shares of a gateway's hold."""
@@ -71,6 +88,10 @@ class Decider:
         """Predictions that know nothing yet."""
         return Predictions()
 
+    def make_places(self, name: str = "") -> Places:
+        """No places given yet; `name` begins the id of each."""
+        return Places(name)
+
     def judge(
         self,
         function: Function,  # noqa: ARG002  for who writes it down
@@ -78,10 +99,11 @@ class Decider:
         sight: Sight | None,
         *,
         product: str | None,  # noqa: ARG002  as above
+        in_flight: int,  # noqa: ARG002  as above
         policy: QueuePolicy,
         accepting: bool,
-    ) -> Refusal | None:
-        """stoker.slots.verdict.judge. `product` is the one that the request's execution time was predicted for."""
+    ) -> Verdict:
+        """stoker.slots.verdict.judge. `product` and `in_flight` are those that its execution time was predicted for."""
         return judge(request, sight, policy=policy, accepting=accepting)
 
     # The reconciler.

@@ -6,7 +6,7 @@ The gateway keeps a bounded ring of these; `stoker explain` prints one. Nothing 
 from msgspec import Struct
 
 from stoker.model.function import Variant
-from stoker.reasons import Outcome, Reason
+from stoker.reasons import DeviceReason, Outcome, Reason
 
 
 class Step(Struct, frozen=True):
@@ -32,6 +32,10 @@ class RequestRecord(Struct, kw_only=True, rename="camel"):
     timeout_us: int = 0
     variant: Variant | None = None
     device: str = ""
+    device_reason: DeviceReason | None = None
+    """Why it went to `variant`; None: it went nowhere."""
+    ticket: str = ""
+    """What came of the ticket that it showed (stoker.tickets.TicketOutcome); empty: it showed none."""
     cold: bool = False
     diverted: bool = False
     outcome: Outcome | None = None

@@ -9,14 +9,18 @@ from collections.abc import Iterator
 
 from stoker.decisions import RequestRecord
 from stoker.model.quantity import format_duration
-from stoker.reasons import Outcome, Reason
+from stoker.reasons import DeviceReason, Outcome, Reason
 
 _TEXT_MAX = 300
 """Characters of a foreign text that are shown."""
 
 _WHY: dict[Reason, str] = {
     Reason.QUEUE_FULL: "as many requests of the function as its queue allows were waiting already",
-    Reason.PREDICTED_MISS: "it could not have met its objective",
+    Reason.PREDICTED_MISS: "it could not have met its objective, or not without breaking what others were promised",
+    Reason.OVER_SHARE: "more is asked of its devices than they have, and its function has queued what its share of them "
+    "does in time",
+    Reason.COST_BOUND: "serving it would cost more than the function, or its namespace, may cost",
+    Reason.SHED: "it had been taken, and gave way to a request of higher priority before it ran",
     Reason.HOLD_FULL: "the gateway holds as many waiting requests, over all functions or of its namespace, as it may",
     Reason.NO_FITTING_DEVICE: "no device of this platform can ever hold a replica of the function",
     Reason.SCALED_TO_ZERO: "the function is at zero, and this path does not wake it (noWakePaths)",
@@ -43,6 +47,9 @@ _HINT: dict[Reason, str] = {
     Reason.PREDICTED_MISS: (
         "raise slo.latency or scaling.maxReplicas, add a cpuVariant, or add ServeLate to onPredictedMiss"
     ),
+    Reason.OVER_SHARE: "raise fairShare or scaling.maxReplicas, or add a cpuVariant",
+    Reason.COST_BOUND: "raise slo.maxCostPerHour or maxCostPerThousandRequests; `stoker cost` shows what was spent",
+    Reason.SHED: "raise priority, as far as the namespace may, or come back when Retry-After says",
     Reason.HOLD_FULL: "keep replicas of the busiest functions warm (scaling.minReplicas)",
     Reason.NO_FITTING_DEVICE: "lower gpu.memory or widen gpu.products; `stoker doctor` lists the devices",
     Reason.SCALED_TO_ZERO: "send a request to another path, or set scaling.minReplicas to 1",
@@ -59,6 +66,16 @@ _HINT: dict[Reason, str] = {
     Reason.MISDIRECTED: "call the URL NAMESPACE/FUNCTION in full",
 }
 """What the reader can do, where there is something."""
+
+
+_WHY_THERE: dict[DeviceReason | None, str] = {
+    None: "",
+    DeviceReason.ONLY_VARIANT: "",
+    DeviceReason.NOT_WARM_ELSEWHERE: "",
+    DeviceReason.CHOSEN: ": the device-choice policy sent it there",
+    DeviceReason.PREDICTED_MISS: ": it was predicted to miss its objective on the GPU",
+    DeviceReason.SERVED_LATE: ": a miss was predicted, and late requests are served",
+}
 
 
 def explain(record: RequestRecord) -> str:
@@ -123,7 +140,7 @@ def _served(record: RequestRecord) -> str:
 def _where(record: RequestRecord) -> str:
     if not record.device:
         return ""
-    diverted = " (diverted to the CPU variant)" if record.diverted else ""
+    diverted = f" (diverted to the CPU variant{_WHY_THERE[record.device_reason]})" if record.diverted else ""
     return f" on {_clean(record.device)}{diverted}"
 
 

@@ -56,6 +56,29 @@ LATE = MetricSpec(
     "Requests served after slo.latency. cold=true: no warm replica was found at arrival.",
     (*_FUNCTION, "cold"),
 )
+DIVERTED = MetricSpec(
+    "stoker_requests_diverted_total",
+    Kind.COUNTER,
+    "Requests of functions with a GPU that went to the CPU variant, by why: the device choice sent them there at once "
+    "(Chosen), they were predicted to miss on the GPU (PredictedMiss), or late ones are served there (ServedLate).",
+    (*_FUNCTION, "reason"),
+)
+TICKETS_GIVEN = MetricSpec(
+    "stoker_tickets_given_total", Kind.COUNTER, "Refusals that came with a ticket: a place at an agent.", _FUNCTION
+)
+TICKETS_SHOWN = MetricSpec(
+    "stoker_tickets_shown_total",
+    Kind.COUNTER,
+    "Tickets that clients came back with, by what came of them (honoured, early, late, used, unknown, forged, foreign, "
+    "agent_gone).",
+    (*_FUNCTION, "outcome"),
+)
+RETRIES = MetricSpec(
+    "stoker_retries_total",
+    Kind.COUNTER,
+    "Further tries at agents for one request: made, or withheld because the retry budget of the function was spent.",
+    (*_FUNCTION, "outcome"),
+)
 COLD_ON_TIME = MetricSpec(
     "stoker_cold_requests_on_time_total", Kind.COUNTER, "Cold requests answered within slo.coldLatency.", _FUNCTION
 )
@@ -82,6 +105,28 @@ HELD_SECONDS = MetricSpec(
     "Time held in a gateway for a warm replica.",
     _FUNCTION,
     LATENCY_BUCKETS_S,
+)
+ADMISSIONS = MetricSpec(
+    "stoker_admissions_total",
+    Kind.COUNTER,
+    "Requests that an agent judged, by verdict: Promised (to be on time), Estimated (taken by an estimate), Late "
+    "(taken behind all promises), Explored (taken to learn how long it takes), Observed and a reason (taken, mode "
+    "Observe), Unasked (taken, no admission policy), or the reason of the refusal.",
+    (*_VARIANT, "verdict"),
+)
+BROKEN_PROMISES = MetricSpec(
+    "stoker_promises_broken_total",
+    Kind.COUNTER,
+    "Requests that were promised to be on time and were not: dropped before their dispatch (dropped), shed for a "
+    "higher priority (shed), or ended late (late).",
+    (*_VARIANT, "how"),
+)
+FINISHES = MetricSpec(
+    "stoker_predicted_finishes_total",
+    Kind.COUNTER,
+    "Requests whose finish time was predicted, by whether the calibrated margin of before covered it. The covered "
+    "share is to be slo.percentile.",
+    (*_VARIANT, "covered"),
 )
 EXEC_SECONDS = MetricSpec(
     "stoker_request_exec_seconds",
@@ -113,6 +158,18 @@ DEVICE_RESIDENTS = MetricSpec(
 )
 DEVICE_BUSY_SECONDS = MetricSpec(
     "stoker_device_busy_seconds_total", Kind.COUNTER, "Slot time used by requests on a device.", ("device", "product")
+)
+COST = MetricSpec(
+    "stoker_cost_micro_total",
+    Kind.COUNTER,
+    "Device time charged to functions, in micro-units (1e-6) of the currency of GpuPolicy spec.prices, by phase "
+    "(starting, idle, busy).",
+    (*_FUNCTION, "phase"),
+)
+COST_UNALLOCATED = MetricSpec(
+    "stoker_cost_unallocated_micro_total",
+    Kind.COUNTER,
+    "Device time with a price that no function was charged for, in micro-units.",
 )
 EXTENDER_SECONDS = MetricSpec(
     "stoker_extender_duration_seconds",

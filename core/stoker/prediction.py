@@ -1,8 +1,9 @@
-"""What the platform expects a run or a start-up to take: means over the last samples, and what they make of a queue.
+"""What the platform expects a run or a start-up to take: windows of the last samples, and what they make of a queue.
 
-A first prediction: a mean without a calibrated margin, so every answer that leans on it says `estimated`. What was
-never measured is an explicit prior (`samples == 0`), never zero. The shells observe and ask; nothing here reads a
-clock, and times are whole microseconds.
+An execution is predicted by its mean among runs that had about as many beside them on the device (a bucket of
+executions in flight). How far a whole predicted finish time may be off is calibrated beside it (stoker.calibration).
+What was never measured is an explicit prior (`samples == 0`), never zero. The shells observe and ask; nothing here
+reads a clock, and times are whole microseconds.
 """
 
 from collections import deque
@@ -10,7 +11,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from stoker.calibration import Calibration
 from stoker.model.function import Function, Variant
+from stoker.sizing.service_time import ServiceTime, measured
 
 WINDOW = 64
 """Samples that a mean is over: old ones leave, so that a change of the workload shows soon."""
@@ -33,6 +36,9 @@ class ExecProfile(Struct, frozen=True, kw_only=True):
     p50_us: int
     p99_us: int
     samples: int
+    mean_us: int
+    deviation_us: int
+    """Standard deviation."""
 
 
 class _Window:
@@ -74,18 +80,53 @@ class _Window:
         self.total_us = 0
 
 
+class _Execs:
+    """Execution times of one variant on one product: of all its runs, and by bucket of executions in flight."""
+
+    __slots__ = ("buckets", "every")
+
+    def __init__(self) -> None:
+        self.every = _Window()
+        self.buckets: dict[int, _Window] = {}
+
+    def observe(self, us: int, in_flight: int) -> None:
+        self.every.observe(us)
+        bucket = bucket_of(in_flight)
+        window = self.buckets.get(bucket)
+        if window is None:
+            window = self.buckets[bucket] = _Window()
+        window.observe(us)
+
+    def best(self, in_flight: int | None) -> "_Window":
+        """The window of the bucket if it has been seen at all, else that of all runs."""
+        window = None if in_flight is None else self.buckets.get(bucket_of(in_flight))
+        return self.every if window is None or not window.samples else window
+
+    def reset(self) -> None:
+        self.every.reset()
+        self.buckets.clear()
+
+
 class _Profile:
     """All windows of one function."""
 
     __slots__ = ("execs", "starts")
 
     def __init__(self) -> None:
-        self.execs: dict[Variant, dict[str, _Window]] = {}
+        self.execs: dict[Variant, dict[str, _Execs]] = {}
         self.starts: dict[Variant, _Window] = {}
 
 
+def bucket_of(in_flight: int) -> int:
+    """The bucket of a run by how many executions its device has in flight with it, itself included, at its dispatch:
+    1, 2, 3-4, 5-8, ... (ours: contention grows with each, and doubling keeps every bucket filled).
+    """
+    return max(0, in_flight - 1).bit_length()
+
+
 class Predictions:
-    """Execution times by (function, variant, product), start-up times by (function, variant).
+    """Execution times by (function, variant, product, executions in flight), start-up times by (function, variant), and
+    the calibration of whole finish times by function.
 
     One object that the agent writes and others read. Memory is bounded by the functions not forgotten: forget() one
     after its last replica has gone, since an observation that comes later opens its profile again.
@@ -93,30 +134,61 @@ class Predictions:
 
     def __init__(self) -> None:
         self._profiles: dict[str, _Profile] = {}
+        self._calibration = Calibration()
 
-    def observe_exec(self, key: str, variant: Variant, product: str, us: int) -> None:
-        """A request of function `key` ran for `us` on a device of `product`."""
-        self._profile(key).execs.setdefault(variant, {}).setdefault(product, _Window()).observe(us)
+    def observe_exec(self, key: str, variant: Variant, product: str, us: int, in_flight: int = 1) -> None:
+        """A request of function `key` ran for `us` on a device of `product` that had `in_flight` executions, this one
+        included, when it was dispatched.
+        """
+        by_product = self._profile(key).execs.setdefault(variant, {})
+        execs = by_product.get(product)
+        if execs is None:
+            execs = by_product[product] = _Execs()
+        execs.observe(us, in_flight)
+
+    def observe_finish(self, key: str, percentile: float, predicted_us: int, actual_us: int) -> bool:
+        """A request of function `key` ended `actual_us` after it was queued; given the work that in fact ran before
+        it, `predicted_us` was expected (stoker.slots.arrangement). Whether the margin so far covered that.
+        """
+        return self._calibration.observe(key, percentile, predicted_us, actual_us)
+
+    def margin_ppm(self, key: str, percentile: float) -> int:
+        """What to add to a predicted finish time, in millionths of it, so that `percentile` of the requests keep it."""
+        return self._calibration.margin_ppm(key, percentile)
+
+    def coverage(self) -> dict[str, tuple[int, int]]:
+        """Finish times observed of each function, and those within the margin that was calibrated before them."""
+        return self._calibration.coverage()
 
     def observe_start(self, key: str, variant: Variant, us: int) -> None:
         """A replica of function `key` took `us` from its start to ready."""
         self._profile(key).starts.setdefault(variant, _Window()).observe(us)
 
-    def exec_us(self, function: Function, variant: Variant, product: str | None = None) -> Estimate:
-        """How long a run will take: on `product`, or on whatever it has run on (None).
+    def exec_us(
+        self, function: Function, variant: Variant, product: str | None = None, in_flight: int | None = None
+    ) -> Estimate:
+        """How long a run will take: on `product`, or on whatever it has run on (None), with `in_flight` executions on
+        the device, itself included, or with as many as there were (None).
 
         A product that it never ran on takes the mean of the others as a prior; a function that never ran takes half
         of its objective, at most 1 s.
         """
         profile = self._profiles.get(function.key)
-        windows = profile.execs.get(variant, {}) if profile else {}
-        window = windows.get(product) if product is not None else None
+        execs = profile.execs.get(variant, {}) if profile else {}
+        mine = execs.get(product) if product is not None else None
+        window = mine.best(in_flight) if mine is not None else None
         if window is not None and (mean_us := window.mean_us()) is not None:
             return Estimate(mean_us, len(window.samples))
-        pooled = _pool(list(windows.values()))
+        pooled = _pool([one.best(in_flight) for one in execs.values()])
         if pooled is None:
             return Estimate(max(1, min(function.spec.slo.latency_us // 2, EXEC_PRIOR_CAP_US)), 0)
         return pooled if product is None else Estimate(pooled.us, 0)
+
+    def service(self, key: str, variant: Variant) -> ServiceTime | None:
+        """Mean and spread of the last runs of a variant over all products; None while it has none at its revision."""
+        profile = self._profiles.get(key)
+        by_product = profile.execs.get(variant, {}) if profile else {}
+        return measured([us for execs in by_product.values() for us in execs.every.samples])
 
     def start_us(self, function: Function, variant: Variant) -> Estimate:
         """How long a start-up will take, cold to warm. Never started: startupTimeout, at most 10 s."""
@@ -140,15 +212,23 @@ class Predictions:
         """What was measured of each function at its present revision, for people; only what has samples."""
         found: dict[str, tuple[ExecProfile, ...]] = {}
         for key, profile in self._profiles.items():
-            measured = tuple(
-                ExecProfile(variant=variant, product=product, p50_us=p50, p99_us=p99, samples=len(window.samples))
+            known = tuple(
+                ExecProfile(
+                    variant=variant,
+                    product=product,
+                    p50_us=p50,
+                    p99_us=p99,
+                    samples=took.samples,
+                    mean_us=took.mean_us,
+                    deviation_us=took.deviation_us,
+                )
                 for variant, by_product in profile.execs.items()
-                for product, window in by_product.items()
-                if window.samples
-                for p50, p99 in (window.quantiles(),)
+                for product, execs in by_product.items()
+                if (took := measured(list(execs.every.samples))) is not None
+                for p50, p99 in (execs.every.quantiles(),)
             )
-            if measured:
-                found[key] = measured
+            if known:
+                found[key] = known
         return found
 
     def reset(self, key: str) -> None:
@@ -156,13 +236,16 @@ class Predictions:
         profile = self._profiles.get(key)
         if profile is None:
             return
-        execs = [window for by_product in profile.execs.values() for window in by_product.values()]
-        for window in (*execs, *profile.starts.values()):
+        for by_product in profile.execs.values():
+            for execs in by_product.values():
+                execs.reset()
+        for window in profile.starts.values():
             window.reset()
 
     def forget(self, key: str) -> None:
         """The function was deleted; one made later under its name starts from the priors."""
         self._profiles.pop(key, None)
+        self._calibration.forget(key)
 
     def _profile(self, key: str) -> _Profile:
         return self._profiles.setdefault(key, _Profile())

@@ -14,6 +14,9 @@ class Reason(StrEnum):
     # Refusals and failures of a request (DESIGN 5, "Answers").
     QUEUE_FULL = "QueueFull"
     PREDICTED_MISS = "PredictedMiss"
+    OVER_SHARE = (
+        "OverShare"  # the devices are contended, and as much of its function is queued as its share does in time
+    )
     COST_BOUND = "CostBound"  # also the condition of a function that may have no further replica at its price
     SHED = "Shed"  # it had been taken, and gave way to a request of higher priority before its dispatch
     HOLD_FULL = "HoldFull"
@@ -111,6 +114,7 @@ PLATFORM_FAULTS: frozenset[Reason] = frozenset(
 HTTP_STATUS: dict[Reason, int] = {
     Reason.QUEUE_FULL: 429,
     Reason.PREDICTED_MISS: 429,
+    Reason.OVER_SHARE: 429,
     Reason.COST_BOUND: 429,
     Reason.SHED: 429,
     Reason.HOLD_FULL: 503,
@@ -139,6 +143,20 @@ TITLES: dict[int, str] = {status.value: status.phrase for status in HTTPStatus} 
 
 RETRYABLE: frozenset[Reason] = frozenset(reason for reason, status in HTTP_STATUS.items() if status in (429, 503))
 """Reasons whose answers carry Retry-After (429: capacity is contended; 503: no capacity now)."""
+
+
+class DeviceReason(StrEnum):
+    """Why a request went to the variant that it went to (`Stoker-Device-Reason`)."""
+
+    ONLY_VARIANT = "OnlyVariant"  # the function has no other one, or does not permit Divert
+    CHOSEN = "Chosen"  # the device-choice policy sent it there at once
+    NOT_WARM_ELSEWHERE = "NotWarmElsewhere"  # the device choice wants the other one, which was woken
+    PREDICTED_MISS = "PredictedMiss"  # of the other one; here it was predicted on time
+    SERVED_LATE = "ServedLate"  # a miss was predicted, and the function has late requests served
+
+
+MISSES: frozenset[Reason] = frozenset({Reason.PREDICTED_MISS, Reason.OVER_SHARE})
+"""Refusals of an agent after which a gateway walks on in onPredictedMiss."""
 
 
 class Outcome(StrEnum):

@@ -19,9 +19,18 @@ def descriptor(transport: asyncio.BaseTransport) -> int:
 
 def hung_up(transport: asyncio.BaseTransport) -> bool:
     """Ask the kernel about one connection."""
+    return _polled(transport, GONE)
+
+
+def stirred(transport: asyncio.BaseTransport) -> bool:
+    """The same for a connection on which nothing is expected: also True where bytes have come that nobody asked for."""
+    return _polled(transport, GONE | select.POLLIN)
+
+
+def _polled(transport: asyncio.BaseTransport, events: int) -> bool:
     number = descriptor(transport)
     if number < 0:
         return True
     poll = select.poll()
-    poll.register(number, GONE)
+    poll.register(number, events)
     return bool(poll.poll(0))

@@ -7,12 +7,13 @@ is not used again. Knows nothing of Stoker; stoker_runtime.http_client has the p
 """
 
 import asyncio
+import re
 from collections import deque
 from typing import Protocol
 
 import httptools
 
-from stoker_runtime.hang_ups import hung_up
+from stoker_runtime.hang_ups import stirred
 from stoker_runtime.http_head import BadAnswer, ConnectionLost, ResponseHead
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -25,6 +26,7 @@ JOIN_BYTES = 16 * 1024
 """Up to here one joined write is cheaper than a list of two."""
 
 _NO_BODY_STATUS = frozenset((204, 304))
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Owner(Protocol):
@@ -115,8 +117,10 @@ class HttpConnection(asyncio.Protocol):
         return self._transport is None or self._transport.is_closing()
 
     def gone(self) -> bool:
-        """Whether it can carry no further exchange, or the peer has hung up on it and the loop has yet to say so."""
-        return self._transport is None or self._transport.is_closing() or hung_up(self._transport)
+        """Whether it can carry no further exchange, or the loop has yet to hear so: the peer has hung up while it was
+        idle, or has sent what would be taken for the next answer.
+        """
+        return self._transport is None or self._transport.is_closing() or stirred(self._transport)
 
     @property
     def busy(self) -> bool:
@@ -283,6 +287,9 @@ class HttpConnection(asyncio.Protocol):
             else:
                 self._fail(exc.__context__ if isinstance(exc.__context__, BadAnswer) else BadAnswer(_words(exc)))
             return
+        if self._head_request and self._complete and not data.endswith(b"\r\n\r\n"):
+            # Of a body that must not be there the parser tells only whole pieces.
+            self._surplus = True
         if self._head_bytes > self._max_head_bytes and not self._complete:
             self._fail(BadAnswer(f"the head of the answer is larger than {self._max_head_bytes} bytes"))
         elif self._unread > UNREAD_HIGH_BYTES and not self._reading_paused and self._transport is not None:
@@ -290,6 +297,10 @@ class HttpConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     # httptools.HttpResponseParser.
+
+    def on_message_begin(self) -> None:
+        if self._final:
+            self._surplus = True  # A second answer to one request, be it only the first bytes of one.
 
     def on_status(self, reason: bytes) -> None:
         self._reason += reason
@@ -310,8 +321,9 @@ class HttpConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         if self._final:
-            self._surplus = True  # A second answer to one request.
             return
+        if _CONTROL.search(self._reason):
+            raise BadAnswer("the reason phrase of the answer holds a control byte")
         status = self._parser.get_status_code()
         chunked = self._transfer_encoding is not None
         head = ResponseHead(

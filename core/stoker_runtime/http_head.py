@@ -54,6 +54,11 @@ class ResponseHead(Struct, frozen=True, gc=False):
                 return value
         return None
 
+    def joined(self, name: bytes) -> bytes | None:
+        """Every value of a header that is a list, as one list (RFC 9110 5.3); None where there is none."""
+        values = [value for key, value in self.headers if key == name]
+        return b",".join(values) if values else None
+
 
 def request_head(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """A serialised request head. ValueError if any part holds CR, LF or NUL: it could smuggle a second request."""

@@ -5,10 +5,11 @@ An event is a constant snake_case phrase; all that varies is a key. The id of a 
 
 import atexit
 import logging
-import queue
 import sys
 import threading
 import time
+from collections import deque
+from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
 import msgspec
@@ -20,7 +21,11 @@ REQUEST_ID = "request_id"
 
 MAX_WAITING = 10_000
 """Lines that wait for a slow reader: a few megabytes at most."""
+GATHER_S = 0.02
+"""How long lines are gathered before they are written together (ours)."""
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_LEVEL_OF = {"warn": "warning", "exception": "error"}
+"""Names of a logger's methods that are not those of its levels."""
 _JSON = msgspec.json.Encoder(enc_hook=str)
 
 
@@ -41,7 +46,6 @@ def configure_logs(
     writer = BackgroundWriter(out) if background else LineWriter(out)
     console = form == "console" or (form == "auto" and out.isatty())
     stamps: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if console else "iso", utc=not console),
     ]
@@ -51,7 +55,7 @@ def configure_logs(
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
     )
     structlog.configure(
-        processors=[*stamps, *render],
+        processors=[*stamps, *render] if console else [_json_line],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(writer),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
@@ -90,20 +94,31 @@ class LineWriter:
 
 
 class BackgroundWriter(LineWriter):
-    """Hands lines to a thread that writes them. Bounded: while nobody reads, lines are dropped and counted."""
+    """Hands lines to a thread that writes them. Bounded: while nobody reads, lines are dropped and counted.
+
+    The thread takes all lines of GATHER_S at once. Woken for each, it would fight the loop for the interpreter a
+    thousand times a second: a refused request cost three times its CPU by that.
+    """
 
     def __init__(self, stream: TextIO, most: int = MAX_WAITING) -> None:
         super().__init__(stream)
-        self._waiting: queue.Queue[str] = queue.Queue(most)
+        self._most = most
+        self._waiting: deque[str] = deque()
         self._dropped = 0
+        self._busy = False
+        """Lines wait, or are being written."""
+        self._some = threading.Event()
         threading.Thread(target=self._run, name="log-writer", daemon=True).start()
         atexit.register(self.drain, 1.0)
 
     def write(self, text: str) -> int:
-        try:
-            self._waiting.put_nowait(text)
-        except queue.Full:
+        if len(self._waiting) >= self._most:
             self._dropped += 1
+            return len(text)
+        self._waiting.append(text)
+        if not self._busy:
+            self._busy = True
+            self._some.set()
         return len(text)
 
     def flush(self) -> None:
@@ -111,19 +126,46 @@ class BackgroundWriter(LineWriter):
 
     def drain(self, within_s: float) -> None:
         end = time.monotonic() + within_s
-        while self._waiting.unfinished_tasks and time.monotonic() < end:
+        while self._busy and time.monotonic() < end:
             time.sleep(0.005)
 
     def _run(self) -> None:
         while True:
-            text = self._waiting.get()
-            if self._dropped:
-                dropped, self._dropped = self._dropped, 0
-                text += f'{{"event":"log_lines_dropped","lines":{dropped}}}\n'
-            super().write(text)
-            if self._waiting.empty():
+            self._some.wait()
+            self._some.clear()
+            time.sleep(GATHER_S)
+            while self._waiting:
+                taken = "".join(self._waiting.popleft() for _ in range(len(self._waiting)))
+                if self._dropped:
+                    dropped, self._dropped = self._dropped, 0
+                    taken += f'{{"event":"log_lines_dropped","lines":{dropped}}}\n'
+                super().write(taken)
                 super().flush()
-            self._waiting.task_done()
+            self._busy = False
+            if self._waiting:  # one came between the last look and now, and woke nobody
+                self._busy = True
+                self._some.set()
+
+
+def _json_line(logger: Any, name: str, event: Any) -> str:
+    """What the processors of the other form do together, at a third of their cost: every refused request is a line."""
+    event["level"] = _LEVEL_OF.get(name, name)
+    event["timestamp"] = _now()
+    if "exc_info" in event:
+        event = structlog.processors.format_exc_info(logger, name, event)
+    return _JSON.encode(event).decode()
+
+
+_second: tuple[int, str] = (0, "")
+
+
+def _now() -> str:
+    """The wall clock in UTC, to the microsecond."""
+    global _second  # noqa: PLW0603  a cache of a pure function of the clock
+    seconds, nanos = divmod(time.time_ns(), 1_000_000_000)
+    if _second[0] != seconds:
+        _second = (seconds, datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+    return f"{_second[1]}.{nanos // 1000:06}Z"
 
 
 def _to_json(event: Any, **_: Any) -> str:

@@ -58,3 +58,12 @@ def unproven(function: Function) -> Denied:
         f"The function {function.key} serves known callers only: send a service account token for the audience stoker "
         "in the header Stoker-Authorization: Bearer TOKEN.",
     )
+
+
+async def denial(prover: Prover | None, function: Function, token: bytes) -> Denied | None:
+    """Why the sender of this token may not call a function that is not open to all; None where it may."""
+    if not token:
+        return unproven(function)
+    assert prover is not None
+    caller = await prover.caller(token)
+    return caller if isinstance(caller, Denied) else refusal_of(function, caller)

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from stoker.model.function import Variant
+from stoker.tickets import agent_mark
 from stoker.wire.agent import LOAD_PATH, LOAD_STALE_S, LoadFrame, VariantLoad
 from stoker_gateway.config import AgentAddress
 from stoker_runtime import http_client
@@ -49,6 +50,8 @@ class AgentLink:
         stale_s: float = LOAD_STALE_S,
     ) -> None:
         self.address = address
+        self.mark = agent_mark(address.host, address.port)
+        """Its name in tickets."""
         self.pool = HttpPool(
             address.host,
             address.port,

@@ -11,7 +11,7 @@ from http import HTTPStatus
 import msgspec
 from msgspec import Struct
 
-from stoker.reasons import Outcome
+from stoker.reasons import DeviceReason, Outcome
 from stoker.wire.agent import Refusal
 from stoker_gateway.visit import Visit
 from stoker_runtime.http_head import HOP_BY_HOP, PHRASES, ResponseHead
@@ -21,6 +21,10 @@ PROBLEM_TYPE = b"application/problem+json"
 
 _ENCODER = msgspec.json.Encoder()
 _OUTCOMES = {outcome: outcome.value.encode() for outcome in Outcome}
+_WHY_THERE: dict[DeviceReason | None, bytes] = {
+    None: b"none",
+    **{reason: reason.value.encode() for reason in DeviceReason},
+}
 _PARTS = re.compile(rb"(queue|exec);dur=([0-9]{1,12}(?:\.[0-9]{1,6})?)")
 _NO_BODY = frozenset((204, 304))
 
@@ -34,8 +38,10 @@ _OURS: dict[bytes, int] = {
     b"stoker-outcome": _DROP,
     b"stoker-cold-start": _DROP,
     b"stoker-device": _DEVICE,
+    b"stoker-device-reason": _DROP,
     b"server-timing": _TIMING,
     b"stoker-dispatched": _DISPATCHED,
+    b"stoker-ticket": _DROP,
     b"date": _DATE,
     b"content-type": _TYPE,
 }
@@ -120,6 +126,11 @@ def problem_answer(visit: Visit, outcome: Outcome, refusal: Refusal, *, close: b
     if refusal.retry_after_ms is not None:
         seconds = -(-refusal.retry_after_ms // 1000)
         retry = b"retry-after: %d\r\nstoker-retry-after-ms: %d\r\n" % (seconds, refusal.retry_after_ms)
+    if refusal.ticket and refusal.ticket_window_ms is not None:
+        retry += b"stoker-ticket: %b\r\nstoker-ticket-window-ms: %d\r\n" % (
+            refusal.ticket.encode(),
+            refusal.ticket_window_ms,
+        )
     if refusal.status == HTTPStatus.UNAUTHORIZED:
         retry = b'www-authenticate: Bearer realm="stoker"\r\n'
     head = b"HTTP/1.1 %d %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n%b%b%b\r\n" % (
@@ -137,12 +148,13 @@ def _platform_lines(visit: Visit, outcome: Outcome, *, close: bool) -> bytes:
     start = b"start;dur=%.1f" % (visit.start_us / 1000)
     return (
         b"server: stoker\r\nstoker-request-id: %b\r\nstoker-outcome: %b\r\nstoker-cold-start: %d\r\n"
-        b"stoker-device: %b\r\nserver-timing: %b\r\n%b"
+        b"stoker-device: %b\r\nstoker-device-reason: %b\r\nserver-timing: %b\r\n%b"
         % (
             visit.id,
             _OUTCOMES[outcome],
             visit.cold,
             visit.device,
+            b"none" if visit.device == b"none" else _WHY_THERE[visit.device_reason],
             b"%b, %b" % (visit.timing or b"queue;dur=0, exec;dur=0", start),
             b"connection: close\r\n" if close else b"",
         )

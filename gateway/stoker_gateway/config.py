@@ -23,6 +23,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     many as it leaves free: half of them when it is alone."""
     hold_bytes: Bytes = 256 * 2**20
     """Body bytes that held requests may take in the gateway's memory, over all functions."""
+    device_choice_seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    """Of a device-choice policy that draws (landlord): each gateway has its own state."""
     cluster_domain: str = "cluster.local"
     """Ends a full host name: FUNCTION.NAMESPACE.svc.CLUSTER_DOMAIN."""
     max_connections: Annotated[int, Meta(ge=1, le=10_000_000)] = 12_000

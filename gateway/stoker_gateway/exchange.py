@@ -11,13 +11,14 @@ import msgspec
 from aiohttp.web_protocol import RequestPayloadError
 from msgspec import Struct
 
-from stoker.reasons import Outcome, Reason
+from stoker.reasons import MISSES, Outcome, Reason
 from stoker.wire.agent import Refusal
 from stoker_gateway.agent_link import AgentLink
 from stoker_gateway.answers import CONTINUE, AgentHead, answer_head, read_agent_head, read_timing
 from stoker_gateway.hop_head import admit_head, run_head
 from stoker_gateway.inbound import CLOSE, KEEP, Reply
 from stoker_gateway.replies import Replies
+from stoker_gateway.retries import Retries
 from stoker_gateway.visit import VariantState, Visit
 from stoker_runtime.http_client import BadAnswer, ConnectFailed, ConnectionLost, HttpConnection, ResponseHead
 from stoker_runtime.http_head import LAST_CHUNK, framed
@@ -26,7 +27,7 @@ MAX_REFUSAL_BYTES = 64 * 1024
 MAX_LOSSES = 3
 """Agents or replicas that a request may lose: it may be what kills them."""
 _REFUSALS = msgspec.json.Decoder(Refusal)
-_ELSEWHERE = frozenset((Reason.PREDICTED_MISS, Reason.NO_REPLICA, Reason.DRAINING))
+_ELSEWHERE = MISSES | {Reason.NO_REPLICA, Reason.DRAINING}
 """Refusals of an agent after which another variant, agent or moment may do."""
 
 
@@ -39,18 +40,33 @@ class Bounced(Struct, gc=False):
     refusal: Refusal | None = None
     sent: bool = True
     """False: the agent did not even accept a connection."""
+    spent: bool = False
+    """The function's retry budget permitted no further try."""
+
+    @property
+    def lost(self) -> bool:
+        """Another replica or connection may do at once."""
+        return self.sent and (self.reason is None or self.reason is Reason.REPLICA_FAILED)
 
 
 class Exchange:
     """See the module."""
 
-    def __init__(self, replies: Replies, connect_s: float) -> None:
+    def __init__(self, replies: Replies, connect_s: float, retries: Retries) -> None:
         self._replies = replies
+        self._retries = retries
         self._connect_s = connect_s
         self._clock_us = replies.clock_us
 
     async def try_at(self, link: AgentLink, visit: Visit, variant: VariantState, *, late_ok: bool) -> Reply | Bounced:
         """Run it there. Needs `visit.body`, or else streams what the client still sends."""
+        result = await self._try(link, visit, variant, late_ok=late_ok)
+        has_place = visit.said is not None and visit.said.ticket
+        if isinstance(result, Bounced) and result.refusal is not None and not has_place:
+            visit.said, visit.said_by, visit.said_on = result.refusal, link.mark, variant.variant
+        return result
+
+    async def _try(self, link: AgentLink, visit: Visit, variant: VariantState, *, late_ok: bool) -> Reply | Bounced:
         fresh = False
         while True:
             try:
@@ -66,7 +82,7 @@ class Exchange:
                 if visit.body_broken:
                     return self._replies.refuse(visit, Reason.MALFORMED_REQUEST, "The framing of the body is broken.")
                 stale = isinstance(exc, ConnectionLost) and connection.reused and not exc.had_answer and not fresh
-                if stale and not visit.dispatched and not visit.body_started:
+                if stale and not visit.dispatched and not visit.body_started and self._retries.may(visit):
                     fresh = True
                     continue
                 return self._lost(visit, exc)
@@ -94,6 +110,7 @@ class Exchange:
             result = await self._answer(connection, visit, head)
             connection.release()
             return result
+        visit.redemption = head.get(b"stoker-ticket") or visit.redemption
         while await connection.read():
             pass
         if not connection.renew():
@@ -144,6 +161,8 @@ class Exchange:
             if head.status == 102:
                 visit.dispatched = True
                 visit.leave_queue()
+                if visit.place:
+                    visit.redemption = head.get(b"stoker-ticket") or visit.redemption
 
     async def _answer(self, connection: HttpConnection, visit: Visit, head: ResponseHead) -> Reply | Bounced:
         read = read_agent_head(head)
@@ -198,6 +217,8 @@ class Exchange:
             if visit.inbound.message.method != "HEAD":
                 raise BadAnswer(f"an agent answered {head.status} without a refusal") from None
             refusal, reason = _bodiless(head.status), _reason_of(head.status)
+        if refusal.redemption:
+            visit.redemption = refusal.redemption.encode()
         if reason in _ELSEWHERE and not visit.dispatched:
             return Bounced(reason, refusal)
         if reason is Reason.REPLICA_FAILED and self._may_repeat(visit) and visit.losses + 1 < MAX_LOSSES:

@@ -13,31 +13,35 @@ from ssl import SSLContext
 import structlog
 from aiohttp.web_protocol import RequestPayloadError
 
+from stoker.cost.costs import Bounds
 from stoker.decider import Arrival, Decider
 from stoker.decisions import RequestRecord
 from stoker.metrics import MetricsSink
 from stoker.model.demand import Demand
 from stoker.model.function import Function, Variant
+from stoker.model.policy import Policy
 from stoker.reasons import Reason
-from stoker_gateway.access import Denied, Prover, open_to_all, refusal_of, unproven
+from stoker.tickets import TicketKeys
+from stoker_gateway.access import Prover, denial, open_to_all
 from stoker_gateway.agent_link import AgentDial
+from stoker_gateway.choosing import Choosing
 from stoker_gateway.config import AgentAddress, GatewaySettings
+from stoker_gateway.demand_book import DemandBook
 from stoker_gateway.hangups import HangupWatch
 from stoker_gateway.hold import HoldRoom, release
 from stoker_gateway.inbound import CLOSE, Inbound, PublicServer, Reply
 from stoker_gateway.load_view import LoadView
 from stoker_gateway.outcomes import Books
 from stoker_gateway.replies import Replies
+from stoker_gateway.retries import Retries
 from stoker_gateway.routing import NoRoute, RoutingTable, host_name
 from stoker_gateway.screening import Screened, screen
 from stoker_gateway.serving import Serving, forecast_of
+from stoker_gateway.ticketing import Ticketing
 from stoker_gateway.visit import FunctionState, Visit
 
 LAST_TURNS = 8
 """Turns of the loop after the listener has closed: reading, parsing and answering takes four."""
-WAKE_MEMORY_US = 600_000_000
-"""How long a wake is told at least; a function that is kept warm for longer after a request has its told for longer.
-So a control plane that was away for a while misses none."""
 
 log = structlog.get_logger(__name__)
 
@@ -70,8 +74,7 @@ class Gateway:
         self._on_demand: Callable[[], None] = _nobody
         self._on_load: Callable[[], None] = _nobody
         self._states: dict[str, FunctionState] = {}
-        self._called: dict[str, FunctionState] = {}
-        """Those of which there is demand to tell; a few of very many, so that telling it is cheap."""
+        self._demand = DemandBook(clock_us)
         self._gateways = 1
         self._hostnames: dict[str, str] = {}
         self._table = RoutingTable((), settings.cluster_domain, by_path=by_path)
@@ -79,16 +82,25 @@ class Gateway:
         self._view = LoadView(self._on_frame, clock_us)
         self._decider = decider
         self._room = HoldRoom(settings, metrics, self._demand_changed, decider)
-        self._replies = Replies(clock_us, lambda visit: forecast_of(self._view, visit))
+        self._ticketing = Ticketing(metrics, clock_us)
+        self._replies = Replies(clock_us, lambda visit: forecast_of(self._view, visit), self._ticketing)
         self._books = Books(metrics, on_record, clock_us)
+        self._choosing = Choosing(
+            clock_us=clock_us,
+            view=self._view,
+            decider=decider,
+            seed=settings.device_choice_seed,
+            on_wake=self._demand_changed,
+        )
         self._serving = Serving(
             clock_us=clock_us,
             view=self._view,
             room=self._room,
             replies=self._replies,
             settings=settings,
-            on_wake=self._demand_changed,
-            decider=decider,
+            choosing=self._choosing,
+            ticketing=self._ticketing,
+            retries=Retries(metrics, clock_us),
         )
         self._hangups = HangupWatch(self._live, settings.hangup_poll_s)
         self._draining = False
@@ -168,10 +180,10 @@ class Gateway:
             if state is None:
                 state = self._states[key] = FunctionState(function)
                 self._see_warmth(state)
-            state.function = function
+            state.set_function(function)
         for key in self._states.keys() - functions.keys():
             state = self._states.pop(key)
-            self._called.pop(key, None)
+            self._demand.removed(key)
             state.deleted = True
             for variant in (state.gpu, state.cpu):
                 release(variant, found=False)
@@ -179,11 +191,27 @@ class Gateway:
             self._hostnames = names
             self._table = RoutingTable(functions, self._settings.cluster_domain, hostnames=names, by_path=self._by_path)
 
+    def set_policy(self, policy: Policy) -> None:
+        """As Choosing.set_policy: for the requests that come from now on."""
+        self._choosing.set_policy(policy)
+
+    def set_ticket_keys(self, keys: TicketKeys | None) -> None:
+        """By these tickets are sealed and opened from now on, here and at every gateway that has one of them. None: no
+        tickets are given, and none is good.
+        """
+        self._ticketing.keys = keys
+
     def set_unplaceable(self, unplaceable: Mapping[str, Mapping[Variant, str]]) -> None:
         """By function key and variant: why no device of the platform could ever hold it. Such requests are refused
         with 503 NoFittingDevice (or diverted) instead of being held.
         """
         self._view.set_unplaceable(unplaceable)
+
+    def set_bounds(self, bounds: Bounds) -> None:
+        """By function key and variant: why requests may not have it for what it costs, and until when on this
+        gateway's clock. They are refused with 429 CostBound (or diverted).
+        """
+        self._view.set_bounds(bounds)
 
     @property
     def connected(self) -> bool:
@@ -207,24 +235,12 @@ class Gateway:
 
     def demand(self) -> Demand:
         """Who waits and runs now, and who woke what. Functions that nobody called for long are left out."""
-        demand: Demand = {}
-        now_us = self._clock_us()
-        for key, state in tuple(self._called.items()):
-            memory_us = max(WAKE_MEMORY_US, state.function.spec.scaling.keep_alive_ttl_us + WAKE_MEMORY_US // 10)
-            wanted = {
-                variant.variant: variant.demand()
-                for variant in (state.gpu, state.cpu)
-                if variant.in_system or variant.woken_since(now_us - memory_us)
-            }
-            if wanted:
-                demand[key] = wanted
-            else:
-                del self._called[key]
-        return demand
+        return self._demand.demand()
 
-    def attained(self) -> dict[str, tuple[int, int]]:
-        """Requests that counted towards the objective, and those on time, by function, since this gateway began."""
-        return {key: (state.offered, state.on_time) for key, state in self._states.items() if state.offered}
+    def attained(self) -> dict[str, tuple[int, int, int]]:
+        """By function, since this gateway began: requests that counted towards the objective, on time, diverted."""
+        told = ((key, state.offered, state.on_time, state.diverted) for key, state in self._states.items())
+        return {key: (offered, on_time, diverted) for key, offered, on_time, diverted in told if offered}
 
     def on_demand(self, callback: Callable[[], None], load: Callable[[], None] | None = None) -> None:
         """`callback` is called on every wake and whenever somebody is held or let go, `load` (or else `callback`) when
@@ -252,7 +268,7 @@ class Gateway:
         timer = loop.call_later((visit.timeout_at_us - now_us) / 1e6, visit.end, Reason.TIMEOUT)
         try:
             if proving:
-                denied = await self._judge(state.function, screened.token)
+                denied = await denial(self._prover, state.function, screened.token)
                 if denied is not None:
                     return self._replies.refuse(visit, denied.reason, denied.detail)
                 refused = self._let_in(visit, screened, now_us)
@@ -288,14 +304,6 @@ class Gateway:
             if self._emptied is not None and not self._live:
                 self._emptied.set()
 
-    async def _judge(self, function: Function, token: bytes) -> Denied | None:
-        """Whether the caller may call the function."""
-        if not token:
-            return unproven(function)
-        assert self._prover is not None
-        caller = await self._prover.caller(token)
-        return caller if isinstance(caller, Denied) else refusal_of(function, caller)
-
     def _direct(self, visit: Visit, screened: Screened, now_us: int) -> Reply | None:
         """Find the function that it is for; a Reply if there is none or nobody may come in now."""
         refuse = self._replies.refuse
@@ -329,13 +337,15 @@ class Gateway:
         if latency_us is None:
             known = ", ".join(sorted(spec.slo.classes)) or "none"
             return refuse(visit, Reason.UNKNOWN_CLASS, f"The function has no class of that name; it has: {known}.")
+        state.retry_budget.request(now_us)
         visit.latency_us = visit.objective_us = latency_us
         visit.objective_at_us = min(visit.timeout_at_us, now_us + latency_us)
         primary = state.primary
         visit.wakes = function.wakes(visit.target.partition("?")[0])
         if visit.wakes:
-            primary.last_wake_us = now_us
-            self._called[state.key] = state
+            if self._choosing.knows_first(state):
+                primary.last_wake_us = now_us
+            self._demand.called(state)
         arrival = Arrival(
             id=visit.id.decode(),
             now_us=now_us,
@@ -346,6 +356,11 @@ class Gateway:
         )
         if self._decider.queue_full(function, arrival, state.crowd(self._gateways)):
             if visit.wakes:
+                wanted = primary
+                if not self._choosing.knows_first(state):
+                    wanted = state.variant(state.first)
+                    wanted.last_wake_us = now_us
+                wanted.arrivals += 1
                 self._on_demand()
             return refuse(visit, Reason.QUEUE_FULL, f"The queue of {state.key} is full (spec.queue).")
         return None

@@ -32,7 +32,7 @@ def admit_head(visit: Visit, variant: VariantState, now_us: int, body_bytes: int
 def _platform_lines(visit: Visit, variant: VariantState, now_us: int, body_bytes: int, *, late_ok: bool) -> bytes:
     return (
         b"%bstoker-request-id: %b\r\nstoker-objective-ms: %d\r\nstoker-timeout-ms: %d\r\nstoker-cold: %d\r\n"
-        b"stoker-late-ok: %d\r\nstoker-body-bytes: %d\r\n%b"
+        b"stoker-late-ok: %d\r\nstoker-body-bytes: %d\r\n%b%b"
         % (
             variant.lines,
             visit.id,
@@ -42,6 +42,7 @@ def _platform_lines(visit: Visit, variant: VariantState, now_us: int, body_bytes
             late_ok,
             body_bytes,
             b"" if visit.wakes else b"stoker-profile: 0\r\n",
+            b"stoker-ticket: %b\r\n" % visit.place if visit.place else b"",
         )
     )
 

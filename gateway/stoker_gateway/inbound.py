@@ -21,6 +21,8 @@ from stoker_gateway.config import GatewaySettings
 
 SURPLUS_S = 1.0
 """How long a connection beyond the bound may take for its one request."""
+PLAIN_END = b"\n0\r\n\r\n"
+"""The last chunk and no trailer: a trailer could not be the line `0`, which has no colon."""
 
 
 class Reply:
@@ -61,11 +63,19 @@ class Inbound:
         self.writer = writer
         self._task = task
 
+    @property
+    def ends_plainly(self) -> bool:
+        """Whether nothing of it is left in aiohttp's parser, which takes the last trailer of a chunked body for the
+        first header of the next request (3.14.5, C parser): behind trailers nothing more may be read from a connection.
+        """
+        return not self.message.chunked or self.protocol.plain_end is self.payload
+
     def _cancel(self, exc: BaseException) -> None:
         self.payload.set_exception(exc)
 
     def _finish(self) -> None:
-        return
+        """Called by aiohttp when the answer is written."""
+        self.protocol.done(self.payload)
 
     @property
     def transport(self) -> asyncio.Transport | None:
@@ -106,7 +116,7 @@ OnMalformed = Callable[[Inbound, Reason, str], Reply]
 class Connection(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("forwarded", "on_malformed", "peer", "surplus")
+    __slots__ = ("_ending", "_newest", "forwarded", "held_back", "on_malformed", "peer", "plain_end", "surplus")
 
     def __init__(self, server: "PublicServer", *, surplus: bool, **options: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
@@ -116,6 +126,14 @@ class Connection(RequestHandler):
         self.peer = b""
         self.forwarded = b""
         """Header lines that say where requests of this connection come from, for the next hop."""
+        self.plain_end: StreamReader | None = None
+        """The chunked body that came last, once it has ended without trailers and with all that was received."""
+        self.held_back = False
+        """So many requests wait that aiohttp's parser has stopped, or may have: it counts one too many once a body came
+        behind its head, and then nobody tells it to go on (3.14.5).
+        """
+        self._newest: tuple[RawRequestMessage | _ErrInfo, StreamReader] | None = None
+        self._ending = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         peer = transport.get_extra_info("peername")
@@ -128,16 +146,37 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        # aiohttp queues an error behind the request whose body it is in, and leaves that body waiting for more.
-        if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
-            payloads = [payload for _, payload in self._messages]
-            if self._current_request is not None:
-                payloads.append(self._current_request.payload)  # type: ignore[attr-defined]  # an Inbound
-            for payload in payloads:
-                if not payload.is_eof() and payload.exception() is None:
-                    payload.set_exception(RequestPayloadError("the framing of the body is broken"))
-                    # There is no rest that aiohttp could read off after the answer.
-                    payload.feed_eof()
+        self._ending = (
+            data[-len(PLAIN_END) :] if len(data) >= len(PLAIN_END) else (self._ending + data)[-len(PLAIN_END) :]
+        )
+        self.held_back = len(self._messages) >= self._max_msg_queue_size - 1
+        if self._messages:
+            self._newest = self._messages[-1]
+        if self._newest is None:
+            return
+        message, body = self._newest
+        if isinstance(message, _ErrInfo):
+            self._break_bodies()
+        elif message.chunked and body.is_eof():
+            self.plain_end = body if self._ending == PLAIN_END and not self.held_back else None
+
+    def done(self, body: StreamReader) -> None:
+        """The request with this body was answered: an idle connection keeps nothing of it."""
+        if self._newest is not None and self._newest[1] is body:
+            self._newest = self.plain_end = None
+        if self.held_back:
+            self.data_received(b"")
+
+    def _break_bodies(self) -> None:
+        """Aiohttp queues an error behind the request whose body it is in, and leaves that body waiting for more."""
+        payloads = [payload for _, payload in self._messages]
+        if self._current_request is not None:
+            payloads.append(self._current_request.payload)  # type: ignore[attr-defined]  # an Inbound
+        for payload in payloads:
+            if not payload.is_eof() and payload.exception() is None:
+                payload.set_exception(RequestPayloadError("the framing of the body is broken"))
+                # There is no rest that aiohttp could read off after the answer.
+                payload.feed_eof()
 
     def handle_error(  # type: ignore[override]
         self, request: Inbound, status: int = 500, exc: BaseException | None = None, message: str | None = None

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from stoker.admission import Forecast
-from stoker.agents_choice import Told, forecast, room, soonest_first
+from stoker.agents_choice import GpuCrowd, Told, cheapest_first, forecast, gpu_crowd, room, soonest_first
+from stoker.cost.costs import Bounds
 from stoker.model.function import Variant
 from stoker.wire.agent import VariantLoad
 from stoker_gateway.agent_link import AgentDial, AgentLink
@@ -27,7 +28,10 @@ class LoadView:
         self._retiring: set[asyncio.Task[None]] = set()
         self._dial: AgentDial | None = None
         self._unplaceable: Mapping[str, Mapping[Variant, str]] = {}
+        self._bounds: Bounds = {}
         self._unusable_since_us: int | None = clock_us()
+        self._crowd: GpuCrowd | None = None
+        """Until the next frame."""
 
     def start(self, dial: AgentDial) -> None:
         """From now on agents can be followed, until stop()."""
@@ -72,6 +76,10 @@ class LoadView:
         """Which variants no device could ever hold, and why in words."""
         self._unplaceable = unplaceable
 
+    def set_bounds(self, bounds: Bounds) -> None:
+        """Which variants requests may not have for what they cost, on this gateway's clock."""
+        self._bounds = bounds
+
     def warm(self, key: str, variant: Variant) -> int:
         """Warm replicas of the variant on agents that accept requests."""
         total = 0
@@ -80,11 +88,33 @@ class LoadView:
                 total += load.warm
         return total
 
-    def candidates(self, key: str, variant: Variant) -> list[AgentLink]:
-        """Agents with a warm replica of the variant, the soonest to finish first."""
+    def candidates(self, key: str, variant: Variant, prices: Mapping[str, float], remaining_us: int) -> list[AgentLink]:
+        """Agents with a warm replica of the variant, the soonest to finish first; where there are prices the cheapest
+        of those that are predicted to finish within `remaining_us`.
+        """
         if len(self._links) == 1:
             return self._links if self.warm(key, variant) else []
-        return soonest_first(self._told(key, variant))
+        told = self._told(key, variant)
+        return cheapest_first(told, prices, remaining_us) if prices else soonest_first(told)
+
+    def named(self, mark: bytes, key: str, variant: Variant) -> AgentLink | None:
+        """The agent that tickets name so, if it accepts requests and has a warm replica of the variant."""
+        for link in self._links:
+            if link.mark == mark and link.usable and (load := link.functions.get(key, {}).get(variant)) and load.warm:
+                return link
+        return None
+
+    def crowd(self) -> GpuCrowd:
+        """What is on the GPUs of all agents, by the last word of each."""
+        if self._crowd is None:
+            self._crowd = gpu_crowd(
+                (key, load)
+                for link in self._links
+                if link.usable
+                for key, variants in link.functions.items()
+                if (load := variants.get(Variant.GPU)) is not None
+            )
+        return self._crowd
 
     def room(self, key: str, variant: Variant) -> int | None:
         """How many held requests should go to agents now; None: all of them."""
@@ -113,6 +143,7 @@ class LoadView:
         return 0 if self._unusable_since_us is None else max(1, self._clock_us() - self._unusable_since_us)
 
     def _heard(self, changed: Iterable[str]) -> None:
+        self._crowd = None
         if any(link.usable for link in self._links):
             self._unusable_since_us = None
         elif self._unusable_since_us is None:

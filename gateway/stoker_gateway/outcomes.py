@@ -13,6 +13,7 @@ from stoker.decisions import RequestRecord, Step
 from stoker.metrics import (
     COLD_ON_TIME,
     COLD_REQUESTS,
+    DIVERTED,
     HELD_SECONDS,
     LATE,
     OFFERED,
@@ -44,6 +45,8 @@ class Books:
         self._metrics = metrics
         self._on_record = on_record
         self._clock_us = clock_us
+        self._info = log.bind().info
+        """Bound once: a lazy logger makes itself anew for each line."""
 
     def close(self, visit: Visit) -> None:
         """Called once for each request, when nothing more will happen to it."""
@@ -80,12 +83,15 @@ class Books:
         labels = state.labels
         variant = "" if visit.variant_state is None else visit.variant_state.variant.value
         metrics.inc(REQUESTS, *labels, variant, outcome.value, reason)
+        if visit.diverted and visit.dispatched and visit.device_reason is not None:
+            metrics.inc(DIVERTED, *labels, visit.device_reason.value)
         metrics.observe(REQUEST_SECONDS, total_us / 1e6, *labels)
         # A client that left before the objective passed says nothing about it.
         gave_up = visit.reason is Reason.CLIENT_GONE and total_us <= visit.latency_us
         if on_time is not None and not gave_up:
             state.offered += 1
             state.on_time += int(on_time)
+            state.diverted += int(visit.diverted and visit.dispatched)
             metrics.inc(OFFERED, *labels)
             # Also when it was none: a function that never was on time has 0, not nothing.
             metrics.inc(ON_TIME, *labels, amount=int(on_time))
@@ -113,6 +119,8 @@ class Books:
             timeout_us=timeout_us,
             variant=None if visit.variant_state is None else visit.variant_state.variant,
             device="" if visit.device == b"none" else visit.device.decode("latin-1"),
+            device_reason=visit.device_reason,
+            ticket=visit.ticket_outcome,
             cold=visit.cold,
             diverted=visit.diverted,
             outcome=outcome,
@@ -135,7 +143,7 @@ class Books:
         return record
 
     def _log(self, event: str, visit: Visit, total_us: int) -> None:
-        log.info(
+        self._info(
             event,
             request_id=visit.id.decode(),
             function="" if visit.state is None else visit.state.key,

@@ -1,17 +1,22 @@
 """What the platform itself answers to a client, and what that means for the books.
 
-Sends one whole answer and fills in outcome, reason and status; the caller only returns what it gets.
+Sends one whole answer and fills in outcome, reason and status; the caller only returns what it gets. When a client may
+come back is what an agent said, with the place that it gave; or else what the forecasts say of the queue here, a little
+later for each that is refused.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from stoker.admission import Forecast, retry_after_us
-from stoker.reasons import RETRYABLE, Outcome, Reason
+from stoker.admission import MIN_RETRY_AFTER_US, Forecast, retry_after_us
+from stoker.reasons import MISSES, RETRYABLE, Outcome, Reason
 from stoker.wire.agent import Refusal, refuse
 from stoker_gateway.answers import problem_answer
 from stoker_gateway.inbound import CLOSE, KEEP, Reply
+from stoker_gateway.ticketing import Ticketing
 from stoker_gateway.visit import Visit
 
+SPREAD_US = 1_000_000
+"""Those who are refused at one time are told instants of so much more, at the end, than what is forecast. Ours."""
 _OUTCOME = {
     Reason.TIMEOUT: Outcome.EXPIRED,
     Reason.REPLICA_FAILED: Outcome.FAILED,
@@ -23,8 +28,11 @@ _OUTCOME = {
 class Replies:
     """See the module. `forecast` says what is known of the variant that a visit wants, for Retry-After."""
 
-    def __init__(self, clock_us: Callable[[], int], forecast: Callable[[Visit], Forecast | None]) -> None:
+    def __init__(
+        self, clock_us: Callable[[], int], forecast: Callable[[Visit], Forecast | None], ticketing: Ticketing
+    ) -> None:
         self.clock_us = clock_us
+        self._ticketing = ticketing
         self.closing = False
         """The gateway drains: connections end with the answer under way."""
         self._forecast = forecast
@@ -38,6 +46,7 @@ class Replies:
             and message.version == (1, 1)
             and visit.inbound.payload.is_eof()
             and visit.inbound.payload.exception() is None
+            and visit.inbound.ends_plainly
             and not visit.body_broken
         )
 
@@ -52,7 +61,11 @@ class Replies:
         close: bool = False,
     ) -> Reply:
         """Answer with a reason of the gateway's own."""
-        retry_us = retry_after_us(self._forecast(visit)) if reason in RETRYABLE else None
+        said = visit.said
+        if said is not None and said.retry_after_ms is not None and said.reason in _alike(reason):
+            retry_us: int | None = said.retry_after_ms * 1000
+        else:
+            said, retry_us = None, self._retry_us(visit, reason)
         refusal = refuse(
             reason,
             detail,
@@ -61,13 +74,15 @@ class Replies:
             retry_after_us=retry_us,
             estimated=estimated,
         )
+        if said is not None and (ticket := self._ticketing.seal(visit)):
+            refusal.ticket, refusal.ticket_window_ms = ticket, said.ticket_window_ms
         return self._send(visit, _OUTCOME.get(reason, Outcome.REFUSED), reason, refusal, close=close)
 
     def pass_on(self, visit: Visit, reason: Reason, refusal: Refusal) -> Reply:
         """Answer with what an agent said."""
         retry_us = None if refusal.retry_after_ms is None else refusal.retry_after_ms * 1000
-        if reason in RETRYABLE and retry_us is None:
-            retry_us = retry_after_us(self._forecast(visit))
+        if retry_us is None:
+            retry_us = self._retry_us(visit, reason)
         finish_us = None if refusal.predicted_finish_ms is None else refusal.predicted_finish_ms * 1000
         own = refuse(
             reason,
@@ -105,6 +120,23 @@ class Replies:
             "while its answer was under way." if visit.head_sent else "before its answer."
         )
 
+    def _retry_us(self, visit: Visit, reason: Reason) -> int | None:
+        """In how long the client may come back, where no agent said it; None where that would change nothing."""
+        if reason not in RETRYABLE:
+            return None
+        forecast, state = self._forecast(visit), visit.state
+        after_us = retry_after_us(forecast)
+        if forecast is None or forecast.unplaceable or state is None:
+            return after_us
+        # So often a request leaves the queue, all agents together.
+        step_us = forecast.exec_us // max(1, forecast.warm)
+        last_us = after_us + SPREAD_US
+        if reason is Reason.QUEUE_FULL and forecast.warm:
+            # There is room again when one has left; who would wait for all of it to drain came much too late.
+            after_us = max(MIN_RETRY_AFTER_US, step_us)
+        now_us = self.clock_us()
+        return state.turns.next_us(now_us + after_us, now_us + last_us, step_us) - now_us
+
     def _send(self, visit: Visit, outcome: Outcome, reason: Reason, refusal: Refusal, *, close: bool = False) -> Reply:
         keep = not close and self.may_keep(visit)
         visit.outcome, visit.reason, visit.status = outcome, reason, refusal.status
@@ -112,3 +144,8 @@ class Replies:
         visit.head_sent = True
         visit.inbound.write(problem_answer(visit, outcome, refusal, close=not keep))
         return KEEP if keep else CLOSE
+
+
+def _alike(reason: Reason) -> Collection[str]:
+    """Of refusals that an agent gave: those that say the same for when to come back."""
+    return MISSES if reason in MISSES else (reason,)

@@ -18,6 +18,22 @@ _HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45
 _TARGET = re.compile(r"/[\x21-\x7e]*")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _BEARER = re.compile(rb"[Bb]earer ([\x21-\x7e]{1,8192})")
+_RTSP = frozenset(
+    (
+        "ANNOUNCE",
+        "DESCRIBE",
+        "FLUSH",
+        "GET_PARAMETER",
+        "PAUSE",
+        "PLAY",
+        "RECORD",
+        "REDIRECT",
+        "SETUP",
+        "SET_PARAMETER",
+        "TEARDOWN",
+    )
+)
+"""Known to aiohttp's parser (llhttp), which reads RTSP too, and refused by parsers that read HTTP only."""
 _DEADLINE_MS = re.compile(rb"[0-9]{1,9}")
 
 _PASS, _DROP, _READ, _REFUSE = range(4)
@@ -36,6 +52,7 @@ _KNOWN: dict[bytes, int] = {
     b"idempotency-key": _READ,
     b"stoker-deadline-ms": _READ,
     b"stoker-class": _READ,
+    b"stoker-ticket": _READ,
     b"stoker-request-id": _READ,
     b"stoker-authorization": _READ,
     b"x-forwarded-proto": _DROP,
@@ -60,6 +77,7 @@ class Screened:
         "refusal",
         "request_id",
         "slo_class",
+        "ticket",
         "token",
     )
 
@@ -77,6 +95,8 @@ class Screened:
         """Only one that is fit for headers and logs; empty otherwise."""
         self.deadline_ms: int | None = None
         self.slo_class: str | None = None
+        self.ticket = ""
+        """Whatever it holds: only a good one counts (stoker_gateway.ticketing)."""
         self.token = b""
         """By which the caller proves who it is; empty: it did not say. Never goes on to a function or into a log."""
 
@@ -100,14 +120,13 @@ class _Refused(Exception):  # noqa: N818  never leaves this module
 def _fill(screened: Screened, message: RawRequestMessage, max_head_bytes: int) -> None:
     seen: dict[bytes, bytes] = {}
     lines = screened.lines
-    size = len(message.path)
+    size = len(message.path or "")  # None behind a CONNECT and a bare LF
     for name, value in message.raw_headers:
         size += len(name) + len(value) + 4
         lower = name.lower()
         action = _KNOWN.get(lower, _PASS)
         if action == _PASS:
-            # Underscores: CGI-like servers read `Stoker_Variant` and `Stoker-Variant` as one name.
-            if not lower.startswith((b"stoker-", b"stoker_")):
+            if not lower.startswith(b"stoker-") and not (b"_" in lower and _means_another(lower)):
                 lines.append(b"%b: %b\r\n" % (name, value))
         elif action == _READ:
             if lower == b"x-forwarded-for":
@@ -134,11 +153,21 @@ def _fill(screened: Screened, message: RawRequestMessage, max_head_bytes: int) -
         _read_wishes(screened, seen, named)
 
 
+def _means_another(lower: bytes) -> bool:
+    """Whether CGI-like servers, to which `_` and `-` are one, read it as a name that is not the client's to pass on:
+    `Stoker_Variant`, `Content_Length`, `X_Forwarded_For`.
+    """
+    meant = lower.replace(b"_", b"-")
+    return meant.startswith(b"stoker-") or _KNOWN.get(meant, _PASS) != _PASS
+
+
 def _check_line(message: RawRequestMessage) -> None:
     if message.version not in ((1, 1), (1, 0)):
         raise _Refused("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
     if message.method == "CONNECT":
         raise _Refused("This is no proxy: CONNECT is refused.")
+    if message.method in _RTSP:
+        raise _Refused("Only HTTP is spoken here, and this is a method of RTSP.")
     if not _TARGET.fullmatch(message.path):
         raise _Refused("The request target must be a path that starts with a slash, in printable ASCII.")
     if "#" in message.path:
@@ -195,6 +224,7 @@ def _read_wishes(screened: Screened, seen: dict[bytes, bytes], named: Iterable[b
         if bearer is None:
             raise _Refused("Stoker-Authorization must be: Bearer TOKEN.")
         screened.token = bearer[1]
+    screened.ticket = seen.get(b"stoker-ticket", b"").decode("latin-1")
     slo_class = seen.get(b"stoker-class")
     if slo_class is not None:
         screened.slo_class = slo_class.decode("latin-1")

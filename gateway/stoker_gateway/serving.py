@@ -6,24 +6,26 @@ or the count of losses. The timeout ends all of them from outside.
 
 from collections.abc import Callable
 
-from stoker.admission import Choice, Forecast, Hold, Refuse, Send, misses_cpu
-from stoker.decider import Decider
-from stoker.model.function import Variant
+from stoker.admission import Choice, Forecast, Hold, Refuse, Send, device_reason
 from stoker.model.quantity import format_duration
-from stoker.reasons import Reason
-from stoker.wire.agent import INLINE_BYTES
+from stoker.reasons import MISSES, Reason
+from stoker.tickets import Ticket
+from stoker.wire.agent import INLINE_BYTES, WANT_PLACE
+from stoker_gateway.agent_link import AgentLink
+from stoker_gateway.choosing import Choosing
 from stoker_gateway.config import GatewaySettings
 from stoker_gateway.exchange import MAX_LOSSES, Bounced, Exchange
 from stoker_gateway.hold import HoldRoom
 from stoker_gateway.inbound import Reply
 from stoker_gateway.load_view import LoadView
 from stoker_gateway.replies import Replies
+from stoker_gateway.retries import Retries
+from stoker_gateway.ticketing import Ticketing
 from stoker_gateway.visit import FunctionState, Visit
 
 MAX_CANDIDATES = 3
 """The first agent and up to two more."""
-
-_SEND = {variant: Send(variant) for variant in Variant}
+_WANT_PLACE = WANT_PLACE.encode()
 
 
 class Serving:
@@ -37,25 +39,33 @@ class Serving:
         room: HoldRoom,
         replies: Replies,
         settings: GatewaySettings,
-        on_wake: Callable[[], None],
-        decider: Decider,
+        choosing: Choosing,
+        ticketing: Ticketing,
+        retries: Retries,
     ) -> None:
-        """`on_wake` is called when a variant was woken that no request of its own wants yet."""
         self._clock_us = clock_us
         self._view = view
         self._room = room
         self._replies = replies
-        self._on_wake = on_wake
-        self._decider = decider
+        self._choosing = choosing
         self._grace_us = round(settings.control_plane_grace_s * 1_000_000)
-        self._exchange = Exchange(replies, settings.agent_connect_s)
+        self._ticketing = ticketing
+        self._retries = retries
+        self._exchange = Exchange(replies, settings.agent_connect_s, retries)
 
     async def serve(self, visit: Visit, state: FunctionState) -> Reply:
         """Answer a visit that was let in. Cancelled from outside at its timeout and when its client leaves."""
-        primary = state.primary
-        choice: Choice = _SEND[primary.variant] if primary.warm else self._choose_cold(visit, state)
+        before: Bounced | None = None
+        """What the last try came to, where another one is more than each request may have."""
+        if visit.screened.ticket and (ticket := self._ticketing.shown(visit, state)) is not None:
+            redeemed = await self._redeem(visit, state, ticket)
+            if isinstance(redeemed, Reply):
+                return redeemed
+            before = redeemed
+        choice = self._choosing.first(visit, state)
         while True:
             if type(choice) is Hold:
+                before = None
                 reply = await self._hold(visit, state, choice)
                 if reply is not None:
                     return reply
@@ -64,33 +74,11 @@ class Serving:
             if type(choice) is Refuse:
                 return self._refuse(visit, choice)
             assert type(choice) is Send
-            result = await self._send(visit, state, choice)
+            result = await self._send(visit, state, choice, before)
             if isinstance(result, Reply):
                 return result
+            before = result if result.lost else None
             choice = self._after(visit, state, choice, result)
-
-    def _choose_cold(self, visit: Visit, state: FunctionState) -> Choice:
-        now_us = self._clock_us()
-        cold_us = state.function.spec.slo.cold_latency_us
-        self._aim(visit, visit.timeout_at_us - visit.arrived_us if cold_us is None else cold_us, visit.arrived_us)
-        choice, visit.miss_step = self._decider.choose(
-            state.function, self._view.forecasts(state.key), visit.objective_at_us - now_us, wakes=visit.wakes
-        )
-        visit.note(now_us, f"no warm replica of the {state.primary.variant} variant")
-        self._want_cpu(visit, state, choice, 0)
-        return choice
-
-    def _want_cpu(self, visit: Visit, state: FunctionState, choice: Choice, from_step: int) -> None:
-        """A request that would have been diverted had the CPU variant been warm wakes it for those that follow."""
-        if visit.wakes and misses_cpu(state.function, choice, from_step, visit.miss_step):
-            state.variant(Variant.CPU).last_wake_us = self._clock_us()
-            self._on_wake()
-            visit.note(self._clock_us(), "woke the cpu variant, which is not predicted on time now")
-
-    def _aim(self, visit: Visit, objective_us: int, from_us: int) -> None:
-        """Set the objective that orders the request; never after its timeout."""
-        visit.objective_us = objective_us
-        visit.objective_at_us = min(visit.timeout_at_us, from_us + objective_us)
 
     async def _hold(self, visit: Visit, state: FunctionState, choice: Hold) -> Reply | None:
         """Wait for a warm replica; a Reply if there is no point in it."""
@@ -128,8 +116,36 @@ class Serving:
         visit.note(released_us, "released to an agent")
         return None
 
-    async def _send(self, visit: Visit, state: FunctionState, choice: Send) -> Reply | Bounced:
-        """Try the agents that have the variant warm, until one takes it."""
+    async def _redeem(self, visit: Visit, state: FunctionState, ticket: Ticket) -> Reply | Bounced | None:
+        """Try the agent that gave the place, with it. Bounced, or None where nobody was tried: the visit is treated as
+        any other from here on.
+        """
+        link = self._view.named(ticket.agent, state.key, ticket.variant)
+        if link is None:
+            self._ticketing.answered(visit, state)
+            return None
+        choice = Send(ticket.variant)
+        visit.device_reason = device_reason(state.function, choice)
+        await self._turn_to(visit, state, choice)
+        visit.place = ticket.place.encode()
+        link.sent[state.key, ticket.variant] += 1
+        try:
+            result = await self._exchange.try_at(link, visit, state.variant(ticket.variant), late_ok=False)
+        finally:
+            visit.place = b""
+            self._ticketing.answered(visit, state)
+        if isinstance(result, Reply):
+            return result
+        if result.reason is None and result.sent:
+            visit.losses += 1
+        if visit.body_started:
+            refused = self._after(visit, state, choice, result)
+            assert type(refused) is Refuse, "what cannot be sent again is sent nowhere"
+            return self._refuse(visit, refused)
+        return result
+
+    async def _turn_to(self, visit: Visit, state: FunctionState, choice: Send) -> None:
+        """Count the visit for the variant that it goes to, and read its body as far as it is kept."""
         variant = state.variant(choice.variant)
         if variant is not visit.variant_state:
             visit.move(variant)
@@ -138,18 +154,42 @@ class Serving:
                 variant.last_wake_us = self._clock_us()
         if visit.body is None and not visit.screened.expects_continue and not visit.body_started:
             await collect_body(visit)
+
+    async def _send(self, visit: Visit, state: FunctionState, choice: Send, before: Bounced | None) -> Reply | Bounced:
+        """Try the agents that have the variant warm, until one takes it. Each try that follows another one, also one
+        `before` this, is one of the retry budget.
+        """
+        await self._turn_to(visit, state, choice)
+        variant = state.variant(choice.variant)
         last: Bounced = Bounced(Reason.NO_REPLICA, sent=False)
-        for link in self._view.candidates(state.key, choice.variant)[:MAX_CANDIDATES]:
+        prices = self._choosing.prices
+        left_us = visit.objective_at_us - self._clock_us() if prices else 0
+        candidates = self._view.candidates(state.key, choice.variant, prices, left_us)[:MAX_CANDIDATES]
+        for link in candidates:
+            if before is not None and not self._retries.may(visit):
+                return Bounced(before.reason, before.refusal, before.sent, spent=True)
+            is_last = link is candidates[-1] and not choice.late_ok
+            visit.place = _WANT_PLACE if is_last and self._wants_place(visit, state, choice, link) else b""
             link.sent[state.key, choice.variant] += 1
             result = await self._exchange.try_at(link, visit, variant, late_ok=choice.late_ok)
             if isinstance(result, Reply):
                 return result
-            last = result
+            last = before = result
             if result.reason is None and result.sent:
                 visit.losses += 1
             if visit.body_started or visit.losses >= MAX_LOSSES:
                 break
         return last
+
+    def _wants_place(self, visit: Visit, state: FunctionState, choice: Send, link: AgentLink) -> bool:
+        """Whether the agent is to give a place if it refuses: where it may, since it has no free slot by its last word,
+        the visit has no place yet, and would be refused then.
+        """
+        load = link.functions.get(state.key, {}).get(choice.variant)
+        if load is None or load.free > link.sent[state.key, choice.variant]:
+            return False
+        has_place = visit.said is not None and visit.said.ticket
+        return not has_place and self._choosing.would_refuse(visit, state)
 
     def _after(self, visit: Visit, state: FunctionState, choice: Send, bounced: Bounced) -> Choice:
         """What to do with a request that no agent took."""
@@ -162,26 +202,19 @@ class Serving:
                 reason or Reason.CONTROL_PLANE_UNAVAILABLE,
                 detail="It was not dispatched, but its body was streamed already and cannot be sent again; repeat it.",
             )
-        if reason is not Reason.PREDICTED_MISS:
+        if reason not in MISSES:
             visit.note(now_us, "the agent was lost" if reason is None else f"the agent answered {reason}")
             if not visit.wakes:
                 return Refuse(Reason.SCALED_TO_ZERO)
-            lost = bounced.sent and (reason is None or reason is Reason.REPLICA_FAILED)
-            if lost and state.variant(choice.variant).warm:
+            if bounced.lost and bounced.spent:
+                detail = "It was lost before its answer, and the function's retry budget permits no further try now."
+                return Refuse(reason or Reason.CONTROL_PLANE_UNAVAILABLE, detail=detail)
+            if bounced.lost and state.variant(choice.variant).warm:
                 # Another replica or connection may do at once; `losses` bounds how often.
                 return Send(choice.variant, late_ok=True)
             return Hold(choice.variant, choice.late_ok)
-        visit.note(now_us, f"predicted to miss its objective on the {choice.variant} variant")
-        forecasts = self._view.forecasts(state.key)
-        step = visit.miss_step
-        next_choice, visit.miss_step = self._decider.after_miss(
-            state.function, forecasts, visit.objective_at_us - now_us, step, wakes=visit.wakes
-        )
-        self._want_cpu(visit, state, next_choice, step)
-        if type(next_choice) is Send:
-            how = "late ones are served too" if next_choice.late_ok else "it is predicted on time there"
-            visit.note(now_us, f"sent to the {next_choice.variant} variant: {how}")
-        if type(next_choice) is Refuse and bounced.refusal is not None and next_choice.reason is reason:
+        next_choice = self._choosing.after_miss(visit, state, choice.variant)
+        if type(next_choice) is Refuse and bounced.refusal is not None and next_choice.reason in MISSES:
             said = bounced.refusal
             finish_us = None if said.predicted_finish_ms is None else said.predicted_finish_ms * 1000
             return Refuse(reason, finish_us, said.estimated, said.detail)

@@ -6,20 +6,36 @@ microseconds on the gateway's monotonic clock.
 
 import asyncio
 import os
+from collections.abc import Iterator
 
-from stoker.admission import Crowd
+from stoker.admission import PRIMARY, Course, Crowd, may_choose
 from stoker.model.demand import VariantDemand
 from stoker.model.function import Function, Variant
-from stoker.reasons import Outcome, Reason
+from stoker.reasons import DeviceReason, Outcome, Reason
+from stoker.retry_budget import RetryBudget
+from stoker.turns import Turns
 from stoker.wire.agent import DISPATCH_BYTES, H_FUNCTION, H_VARIANT, INLINE_BYTES, Refusal
 from stoker_gateway.inbound import Inbound
 from stoker_gateway.screening import Screened
+
+_ID_BYTES = 16
+
+
+def _ids() -> Iterator[bytes]:
+    """Ids that nobody can guess. The kernel is asked once for many: each call lets go of the interpreter."""
+    while True:
+        many = os.urandom(_ID_BYTES * 256).hex().encode()
+        for begin in range(0, len(many), 2 * _ID_BYTES):
+            yield many[begin : begin + 2 * _ID_BYTES]
+
+
+_fresh_id = _ids().__next__
 
 
 class VariantState:
     """Who wants one variant of a function."""
 
-    __slots__ = ("held", "in_system", "key", "last_wake_us", "lines", "variant", "warm")
+    __slots__ = ("arrivals", "held", "in_system", "key", "last_wake_us", "lines", "variant", "warm")
 
     def __init__(self, key: str, variant: Variant) -> None:
         self.key = key
@@ -28,6 +44,7 @@ class VariantState:
         """Warm replicas by the last load frame."""
         self.held: dict[Visit, asyncio.Future[bool]] = {}
         self.in_system = 0
+        self.arrivals = 0
         self.last_wake_us: int | None = None
         self.lines = f"{H_FUNCTION}: {key}\r\n{H_VARIANT}: {variant}\r\n".encode()
         """Header lines for an agent."""
@@ -43,6 +60,7 @@ class VariantState:
             in_system=self.in_system,
             last_wake_us=self.last_wake_us,
             oldest_held_us=min((visit.arrived_us for visit in self.held), default=None),
+            arrivals=self.arrivals,
         )
 
 
@@ -50,21 +68,30 @@ class FunctionState:
     """One function at this gateway; outlives changes of the function."""
 
     __slots__ = (
+        "chooses",
         "cpu",
         "deleted",
+        "diverted",
+        "first",
         "function",
         "gpu",
         "key",
         "labels",
         "offered",
         "on_time",
+        "retry_budget",
+        "turns",
         "undispatched",
         "undispatched_bytes",
     )
 
     def __init__(self, function: Function) -> None:
         self.function = function
+        self.chooses = may_choose(function)
+        """Its requests may go to either variant."""
         self.deleted = False
+        self.first = function.primary
+        """The variant that a device choice sent a request to last."""
         self.key = function.key
         self.labels = (function.namespace, function.name)
         self.gpu = VariantState(self.key, Variant.GPU)
@@ -75,6 +102,11 @@ class FunctionState:
         self.offered = 0
         """Requests that count towards its objective, and those of them that were on time."""
         self.on_time = 0
+        self.diverted = 0
+        """Of the offered ones, those that ran on the CPU variant although it has a GPU."""
+        self.retry_budget = RetryBudget()
+        self.turns = Turns()
+        """When those may come back that this gateway refuses itself."""
 
     @property
     def primary(self) -> VariantState:
@@ -84,6 +116,11 @@ class FunctionState:
     def variant(self, variant: Variant) -> VariantState:
         """The state of one variant."""
         return self.gpu if variant is Variant.GPU else self.cpu
+
+    def set_function(self, function: Function) -> None:
+        """It was changed."""
+        self.function = function
+        self.chooses = may_choose(function)
 
     def crowd(self, gateways: int) -> Crowd:
         """What this gateway, one of so many, has let in of the function's queue."""
@@ -102,9 +139,11 @@ class Visit:
         "body_started",
         "cold",
         "continued",
+        "course",
         "cut",
         "detail",
         "device",
+        "device_reason",
         "dispatched",
         "diverted",
         "exec_us",
@@ -119,11 +158,16 @@ class Visit:
         "objective_at_us",
         "objective_us",
         "outcome",
+        "place",
         "prefix",
         "queue_us",
         "queued",
         "reason",
+        "redemption",
         "refusal",
+        "said",
+        "said_by",
+        "said_on",
         "screened",
         "start_us",
         "state",
@@ -131,6 +175,7 @@ class Visit:
         "steps",
         "target",
         "task",
+        "ticket_outcome",
         "timeout_at_us",
         "timing",
         "variant_state",
@@ -140,7 +185,7 @@ class Visit:
     def __init__(self, inbound: Inbound, screened: Screened, now_us: int) -> None:
         self.inbound = inbound
         self.screened = screened
-        self.id = screened.request_id or os.urandom(16).hex().encode()
+        self.id = screened.request_id or _fresh_id()
         self.arrived_us = now_us
         self.state: FunctionState | None = None
         self.variant_state: VariantState | None = None
@@ -154,8 +199,20 @@ class Visit:
         self.objective_us = 0
         self.objective_at_us = 0
         self.timeout_at_us = 0
+        self.course: Course = PRIMARY
         self.miss_step = 0
         self.losses = 0
+
+        self.place = b""
+        """What the next try says in Stoker-Ticket: the place that it redeems, or WANT_PLACE."""
+        self.redemption = b""
+        """What its agent said of that place."""
+        self.ticket_outcome = ""
+        """What came of the ticket that it showed; empty: it showed none."""
+        self.said: Refusal | None = None
+        """The last refusal of an agent after which it may go elsewhere, of which agent, on which variant."""
+        self.said_by = b""
+        self.said_on = Variant.GPU
 
         length = screened.length
         # What the platform may have to keep of the body before a dispatch, not all of it: longer ones stream.
@@ -183,6 +240,8 @@ class Visit:
         self.detail = ""
         self.refusal: Refusal | None = None
         self.device = b"none"
+        self.device_reason: DeviceReason | None = None
+        """Why it went to the variant that it went to; None: it went nowhere."""
         self.timing = b""
         """Server-Timing as the agent gave it."""
         self.queue_us: int | None = None
@@ -207,10 +266,16 @@ class Visit:
     def move(self, to: VariantState | None) -> None:
         """It wants another variant now, or none any more. Paths that wake nothing are no demand."""
         if self.wakes:
-            if self.variant_state is not None:
-                self.variant_state.in_system -= 1
+            before = self.variant_state
+            if before is not None:
+                before.in_system -= 1
             if to is not None:
                 to.in_system += 1
+                if to is not before:
+                    to.arrivals += 1
+                    if before is not None and not self.miss_step:
+                        # A device choice sends it elsewhere. Had it left for a miss, it would still be demand here.
+                        before.arrivals -= 1
         self.variant_state = to
 
     def leave_queue(self) -> None:

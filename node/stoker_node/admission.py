@@ -1,21 +1,28 @@
 """Whether the agent takes a request: does the function exist here, is a replica alive, will it be on time?
 
-Decides on headers and the live state and changes nothing. A refusal is a value (stoker.wire.agent.Refusal).
+Decides on headers and the live state; what it promises is written into the request, and what gives way to it is handed
+to the queue. A refusal is a value (stoker.wire.agent.Refusal).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from msgspec import Struct
 
 from stoker.control.capacity import needs_of
 from stoker.decider import Decider
-from stoker.model.function import Function, Variant
+from stoker.metrics import ADMISSIONS, MetricsSink
+from stoker.model.function import Function, Priority, Variant
+from stoker.model.policy import Policy as GpuPolicy
 from stoker.model.request import QueuedRequest
 from stoker.names import flow_of
 from stoker.policies.queueing.interface import QueuePolicy
 from stoker.prediction import Predictions
 from stoker.reasons import Reason
-from stoker.slots.forecast import look
+from stoker.slots.coming_back import NOTHING, ComingBack
+from stoker.slots.forecast import Lookout
+from stoker.slots.places import Redemption
+from stoker.slots.verdict import Verdict, bind
 from stoker.wire.agent import (
     H_COLD,
     H_FUNCTION,
@@ -23,6 +30,7 @@ from stoker.wire.agent import (
     H_OBJECTIVE_MS,
     H_PROFILE,
     H_REQUEST_ID,
+    H_TICKET,
     H_TIMEOUT_MS,
     H_VARIANT,
     Refusal,
@@ -40,6 +48,7 @@ _TIMEOUT_MS = H_TIMEOUT_MS.encode()
 _COLD = H_COLD.encode()
 _LATE_OK = H_LATE_OK.encode()
 _PROFILE = H_PROFILE.encode()
+_TICKET = H_TICKET.encode()
 
 
 class _Target(Struct, frozen=True):
@@ -50,37 +59,70 @@ class _Target(Struct, frozen=True):
     flow: str
     memory_mib: int
     """Of one replica, by the first of its GPU options."""
+    priority: Priority
+    """Within the bound of its namespace."""
 
 
-class Ask(Struct, frozen=True):
+class Ask(Struct):
     """A request that names a function with a live replica."""
 
     function: Function
     flow: FlowState
     request: QueuedRequest
-    late_ok: bool
+    takes_late: bool
+    """It is to be taken even if it is predicted to miss."""
     profiled: bool
+    in_flight: int
+    """What its execution time was predicted for."""
+    said: str = ""
+    """What it says in Stoker-Ticket: a place that it redeems, or that it wants one."""
+    redemption: Redemption | None = None
+    """What came of that place, once it was judged; None: it names none."""
+
+
+class Queue(Protocol):
+    """The queue of the agent (stoker_node.dispatch)."""
+
+    policy: QueuePolicy
+    """The one of the moment: it may be exchanged."""
+
+    def shed(self, request_ids: Iterable[str]) -> None:
+        """These queued requests give way."""
 
 
 class Admission:
-    """See the module. `policy` is asked for each time: it may have been exchanged since."""
+    """See the module."""
 
     def __init__(
-        self, table: ReplicaTable, predictions: Predictions, policy: Callable[[], QueuePolicy], decider: Decider
+        self,
+        table: ReplicaTable,
+        predictions: Predictions,
+        queue: Queue,
+        *,
+        lookout: Lookout,
+        sink: MetricsSink,
+        decider: Decider,
+        name: str,
     ) -> None:
+        """`name` begins the ids of the places that it gives: another one for each agent and each start of it."""
+        self._lookout = lookout
+        self._coming_back = ComingBack(decider.make_places(name), lookout.arrangement)
+        self._sink = sink
         self._table = table
         self._decider = decider
         self._predictions = predictions
-        self._policy = policy
+        self._queue = queue
         self._targets: dict[tuple[bytes, bytes], _Target] = {}
         self.accepting = True
 
-    def set_functions(self, functions: Mapping[str, Function]) -> None:
+    def set_functions(self, functions: Mapping[str, Function], applied: GpuPolicy) -> None:
+        """The functions that requests may name, and the GpuPolicy that bounds their priorities."""
         targets: dict[tuple[bytes, bytes], _Target] = {}
         for key, function in functions.items():
             for variant in function.variants:
                 memory_mib = needs_of(function, variant)[0].memory_mib
-                target = _Target(function, variant, flow_of(key, variant, function.primary), memory_mib)
+                flow, priority = flow_of(key, variant, function.primary), applied.bounded(function)
+                target = _Target(function, variant, flow, memory_mib, priority)
                 targets[key.encode(), variant.value.encode()] = target
             targets[key.encode(), b""] = targets[key.encode(), function.primary.value.encode()]
         self._targets = targets
@@ -104,7 +146,9 @@ class Admission:
             return refuse(
                 Reason.NO_REPLICA, f"no {target.variant} replica of {target.function.key} is alive", request_id
             )
-        exec_us = self._predictions.exec_us(target.function, target.variant, flow.product).us
+        in_flight = flow.in_flight()
+        takes_late = headers.get(_LATE_OK) == b"1"
+        exec_us = self._predictions.exec_us(target.function, target.variant, flow.product, in_flight).us
         request = QueuedRequest(
             id=request_id,
             flow=target.flow,
@@ -113,22 +157,51 @@ class Admission:
             objective_us=now_us + objective_us,
             timeout_us=now_us + timeout_us,
             predicted_exec_us=exec_us,
-            priority=target.function.spec.priority,
+            priority=target.priority,
             cold=headers.get(_COLD) == b"1",
             percentile=target.function.spec.slo.percentile,
             memory_mib=target.memory_mib,
+            late_ok=takes_late or target.function.serves_late,
         )
-        late_ok = headers.get(_LATE_OK) == b"1"
-        return Ask(target.function, flow, request, late_ok, headers.get(_PROFILE) != b"0")
+        said = headers.get(_TICKET, b"").decode("latin-1")
+        return Ask(target.function, flow, request, takes_late, headers.get(_PROFILE) != b"0", in_flight, said)
 
     def judge(self, ask: Ask, now_us: int) -> Refusal | None:
-        """None: taken. Refused while the agent drains, and where a miss of the objective is predicted."""
-        flow, policy, sight = ask.flow, self._policy(), None
-        if self.accepting and not ask.late_ok:
-            sight = look(flow, ask.function, policy=policy, predictions=self._predictions, now_us=now_us)
-        return self._decider.judge(
-            ask.function, ask.request, sight, product=flow.product, policy=policy, accepting=self.accepting
+        """None: taken, and what was promised stands in its request. Refused while the agent drains, and where a miss of
+        an objective is predicted.
+        """
+        flow, request, policy, sight = ask.flow, ask.request, self._queue.policy, None
+        coming_back, reserved, takes_late = self._coming_back, NOTHING, ask.takes_late
+        if self.accepting:
+            ask.redemption = coming_back.redeem(ask.said, flow.key, now_us)
+            if ask.redemption is Redemption.HONOURED:
+                takes_late = request.late_ok = True
+            else:
+                reserved = coming_back.before(request, now_us)
+            sight = self._lookout.sight(
+                request, flow, ask.function, policy=policy, takes_late=takes_late, now_us=now_us, reserved=reserved
+            )
+        verdict = self._decider.judge(
+            ask.function,
+            request,
+            sight,
+            product=flow.product,
+            in_flight=ask.in_flight,
+            policy=policy,
+            accepting=self.accepting,
         )
+        self._sink.inc(ADMISSIONS, flow.namespace, flow.name, flow.variant.value, _kind(verdict))
+        if verdict.refusal is not None:
+            limit_us = None if sight is None else sight.limit_us
+            return coming_back.refused(verdict.refusal, request, ask.said, ask.redemption, limit_us)
+        coming_back.taken(ask.said, ask.redemption)
+        bind(request, verdict)
+        self._lookout.contention.take(flow.key, request.predicted_exec_us, now_us)
+        if verdict.explores:
+            flow.explored_us = now_us
+        if verdict.shed:
+            self._queue.shed(verdict.shed)
+        return None
 
     def _unknown(self, headers: Mapping[bytes, bytes], request_id: str) -> Refusal:
         name = headers.get(_FUNCTION, b"").decode("latin-1")
@@ -136,6 +209,19 @@ class Admission:
             variant = headers.get(_VARIANT, b"").decode("latin-1")
             return refuse(Reason.NO_REPLICA, f"{name} has no variant {variant!r}", request_id)
         return refuse(Reason.FUNCTION_NOT_FOUND, f"no function {name!r} is known to this agent", request_id)
+
+
+def _kind(verdict: Verdict) -> str:
+    """What became of a request, as the metric says it."""
+    if verdict.refusal is not None:
+        return verdict.refusal.reason
+    if verdict.unheeded is not None:
+        return f"Observed{verdict.unheeded}"
+    if verdict.explores:
+        return "Explored"
+    if verdict.behind or (verdict.estimated and not verdict.promise_us):
+        return "Late"
+    return "Estimated" if verdict.estimated else "Promised" if verdict.promise_us else "Unasked"
 
 
 def _remaining_us(value: bytes) -> int:

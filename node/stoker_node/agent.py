@@ -5,6 +5,7 @@ here. It starts no process, reads no file and knows no reconciler.
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from ssl import SSLContext
 
@@ -17,9 +18,10 @@ from stoker.model.device import Device, Reservation
 from stoker.model.function import Function, Probe, Sharing, Variant
 from stoker.model.policy import Policy, default_policy
 from stoker.model.replica import ReplicaSpec, ReplicaState, ReplicaStatus
-from stoker.names import flow_of, parse_replica_id
+from stoker.names import flow_of
 from stoker.prediction import Predictions
 from stoker.reasons import Reason
+from stoker.slots.forecast import Lookout
 from stoker.slots.reservations import Reservations
 from stoker.slots.shares import shares_of
 from stoker_node.admission import Admission
@@ -30,8 +32,9 @@ from stoker_node.dispatch import Dispatcher
 from stoker_node.exchange import Exchange
 from stoker_node.gauges import Gauges
 from stoker_node.load_stream import LoadStream
+from stoker_node.metering import Metering
 from stoker_node.probing import wait_ready
-from stoker_node.replica_table import FlowState, Replica, ReplicaTable
+from stoker_node.replica_table import FlowState, Replica, ReplicaTable, flow_key_of, queued_by_function, statuses
 from stoker_runtime.http_client import HttpPool
 
 log = structlog.get_logger(__name__)
@@ -59,13 +62,16 @@ class Agent:
         self._settings = settings
         self._functions: dict[str, Function] = {}
         self._policy = default_policy()
-        self._predictions = decider.make_predictions()
+        self._predictions = predictions = decider.make_predictions()
         self._reservations = Reservations(devices)
         self._table = ReplicaTable(devices)
+        self.metering = Metering(self._reservations, metrics, clock_us)
+        self._lookout = Lookout(predictions)
         self._changes = Changes()
         self._dispatcher = Dispatcher(
             table=self._table,
             predictions=self._predictions,
+            lookout=self._lookout,
             changes=self._changes,
             sink=metrics,
             clock_us=clock_us,
@@ -75,7 +81,16 @@ class Agent:
         )
         self._exchange = Exchange(self._dispatcher, clock_us, settings, self._suspend)
         self._dispatcher.forward_by(self._exchange.run)
-        self._admission = Admission(self._table, self._predictions, lambda: self._dispatcher.policy, decider)
+        self._admission = Admission(
+            self._table,
+            predictions,
+            self._dispatcher,
+            lookout=self._lookout,
+            sink=metrics,
+            decider=decider,
+            # What was reserved before a restart is not: no place of then may be taken for one of now.
+            name=f"{secrets.token_hex(4)}-",
+        )
         self._load = LoadStream(self._table, self._predictions, lambda: self._dispatcher.policy, clock_us)
         self._gauges = Gauges(self._table, metrics, lambda: self._dispatcher.policy)
         self._callbacks: list[Callable[[], None]] = []
@@ -85,9 +100,7 @@ class Agent:
         self.port = 0
         """The port of the data listener, once started."""
         self._gauges.devices(devices)
-        self._changes.listen(self._load.changed)
-        self._changes.listen(self._gauges.changed)
-        self._changes.listen(self._tell)
+        self._changes.listen(self._load.changed, self._gauges.changed, self._tell)
 
     # Life.
 
@@ -135,7 +148,7 @@ class Agent:
     def set_functions(self, functions: Mapping[str, Function]) -> None:
         """The functions that exist now. Removed ones get nothing new; what they run or queue goes on."""
         before, self._functions = self._functions, dict(functions)
-        self._admission.set_functions(self._functions)
+        self._admission.set_functions(self._functions, self._policy)
         for key, function in functions.items():
             old = before.get(key)
             if old is not None and old.revision != function.revision:
@@ -150,8 +163,10 @@ class Agent:
                 self._predictions.forget(key)
 
     def set_shares(self, policy: Policy) -> None:
-        """The weights of namespaces are those of this GpuPolicy from now on, also for what is queued."""
+        """What of this GpuPolicy concerns an agent acts from now on; weights of namespaces also on what is queued."""
         self._policy = policy
+        self._lookout.follow(policy)
+        self._admission.set_functions(self._functions, policy)
         self._dispatcher.set_weights(shares_of(self._functions.values(), policy))
 
     def forget(self, function: str) -> bool:
@@ -178,7 +193,7 @@ class Agent:
 
         Asking again for what is granted is granted again. An id is free again once its replica was detached.
         """
-        flow_key = self._flow_key(spec)
+        flow_key = flow_key_of(spec, self._functions)
         reason = self._reservations.reserve(spec, reservations)
         if reason is not None or spec.id in self._table.by_id:
             return reason
@@ -188,6 +203,7 @@ class Agent:
         check_transition(None, ReplicaState.STARTING)
         replica = Replica(spec, flow, slots, exclusive=exclusive, now_us=self._clock_us())
         self._table.add(replica)
+        self.metering.hold(spec, replica)
         self._define(flow)
         self._gauges.reserved(self._reservations, spec.devices)
         self._changes.state(flow)
@@ -199,6 +215,7 @@ class Agent:
         """
         before = {part.device_id for part in self._reservations.of(spec.id)}
         self._reservations.hold(spec, reservations)
+        self.metering.hold(spec)
         after = {part.device_id for part in self._reservations.of(spec.id)}
         self._gauges.reserved(self._reservations, before | after)
 
@@ -235,6 +252,7 @@ class Agent:
     def detach(self, replica_id: str, reason: Reason | None = None) -> None:
         """Its process is gone: end what it still ran and give its devices back. `reason` is why, where it failed."""
         replica = self._table.by_id.get(replica_id)
+        self.metering.release(replica_id)
         if replica is None:
             held = {part.device_id for part in self._reservations.of(replica_id)}
             if self._reservations.release(replica_id):
@@ -247,6 +265,7 @@ class Agent:
         self._end_probe(replica)
         check_transition(replica.state, ReplicaState.GONE)
         self._table.remove(replica)
+        self._dispatcher.rearrange()
         self._reservations.release(replica_id)
         self._gauges.reserved(self._reservations, replica.spec.devices)
         if replica.running:
@@ -270,25 +289,16 @@ class Agent:
         return self._reservations.all()
 
     def replicas(self) -> tuple[ReplicaStatus, ...]:
-        now_us, policy = self._clock_us(), self._dispatcher.policy
-        return tuple(
-            replica.status(now_us, queued=policy.queued(replica.flow.key)) for replica in self._table.by_id.values()
-        )
+        return statuses(self._table.by_id.values(), self._dispatcher.policy, self._clock_us())
 
     def replica(self, replica_id: str) -> ReplicaStatus | None:
         """One of replicas()."""
-        replica = self._table.by_id.get(replica_id)
-        if replica is None:
-            return None
-        return replica.status(self._clock_us(), queued=self._dispatcher.policy.queued(replica.flow.key))
+        found = self._table.by_id.get(replica_id)
+        return None if found is None else statuses((found,), self._dispatcher.policy, self._clock_us())[0]
 
     def queued(self) -> dict[str, dict[Variant, int]]:
         """Requests queued, by function and variant; only those with any."""
-        found: dict[str, dict[Variant, int]] = {}
-        for flow in self._table.flows.values():
-            if queued := self._dispatcher.policy.queued(flow.key):
-                found.setdefault(flow.function, {})[flow.variant] = queued
-        return found
+        return queued_by_function(self._table.flows.values(), self._dispatcher.policy)
 
     def prediction(self) -> Predictions:
         """Shared; others only read it."""
@@ -303,13 +313,6 @@ class Agent:
     def _tell(self, _: dict[str, FlowState]) -> None:
         for callback in self._callbacks:
             callback()
-
-    def _flow_key(self, spec: ReplicaSpec) -> str:
-        function = self._functions.get(spec.function)
-        if function is not None:
-            return flow_of(spec.function, spec.variant, function.primary)
-        primary = Variant.GPU if parse_replica_id(spec.id).beside_gpu else spec.variant
-        return flow_of(spec.function, spec.variant, primary)
 
     def _define(self, flow: FlowState) -> None:
         """Bring a flow and its replicas up to the function as applied last."""
@@ -327,6 +330,7 @@ class Agent:
             replica.concurrency = concurrency
             self._table.refresh(replica)
         if changed:
+            self._dispatcher.rearrange()
             self._dispatcher.offer(flow.devices)
             self._changes.touch(flow)
 
@@ -335,6 +339,7 @@ class Agent:
         replica.state = state
         replica.idle_since_us = None
         self._table.state_changed(replica)
+        self._dispatcher.rearrange()
         self._changes.state(replica.flow)
         if state is ReplicaState.DRAINING:
             self._after_loss(replica.flow)
@@ -353,6 +358,7 @@ class Agent:
         now_us = self._clock_us()
         self._set_state(replica, ReplicaState.WARM)
         replica.ready_us = replica.idle_since_us = now_us
+        self.metering.warm(replica, now_us)
         flow, took_us = replica.flow, now_us - replica.started_us
         if measured:
             self._predictions.observe_start(flow.function, flow.variant, took_us)

@@ -2,17 +2,28 @@
 
 import msgspec
 
-from stoker.wire.agent import Refusal
+from stoker.wire.agent import H_PROMISED, H_TICKET, Refusal
 from stoker_runtime.http_head import HOP_BY_HOP, PHRASES, ResponseHead, named_by_connection
 
-PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
-GRANTED = b"HTTP/1.1 200 OK\r\nstoker-dispatched: 0\r\ncontent-length: 0\r\n\r\n"
+_PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
+_GRANTED = b"HTTP/1.1 200 OK\r\nstoker-dispatched: 0\r\ncontent-length: 0\r\n\r\n"
 
 _ENCODER = msgspec.json.Encoder()
 _REFUSAL_HEAD = (
     b"HTTP/1.1 %d %b\r\ncontent-type: application/problem+json\r\nstoker-dispatched: %d\r\n%bcontent-length: %d\r\n\r\n"
 )
+_PROMISED = b"%b: 1\r\n" % H_PROMISED.encode()
 _DROPPED = HOP_BY_HOP | {b"content-length"}
+
+
+def processing(redemption: str) -> bytes:
+    """The request is dispatched now. `redemption`: what came of the place that it named; empty: it named none."""
+    return _PROCESSING if not redemption else _with_redemption(_PROCESSING, redemption)
+
+
+def granted(redemption: str) -> bytes:
+    """The admission that was asked for. As above."""
+    return _GRANTED if not redemption else _with_redemption(_GRANTED, redemption)
 
 
 def refusal_bytes(refusal: Refusal, *, dispatched: bool, close: bool, bodiless: bool = False) -> bytes:
@@ -23,18 +34,26 @@ def refusal_bytes(refusal: Refusal, *, dispatched: bool, close: bool, bodiless: 
     return head if bodiless else head + body
 
 
-def answer_lines(head: ResponseHead, *, device: bytes, queue_us: int, exec_us: int) -> list[bytes]:
+def answer_lines(
+    head: ResponseHead, *, device: bytes, queue_us: int, exec_us: int, promised: bool = False
+) -> list[bytes]:
     """Status line and headers of a replica's answer for the gateway, without framing and the empty line.
 
     `Stoker-*` is the platform's to say: a replica's own headers of that name are dropped, hop-by-hop ones too.
     """
     lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
-    named = named_by_connection(head.get(b"connection"))
+    named = named_by_connection(head.joined(b"connection"))
     for name, value in head.headers:
-        if name not in _DROPPED and not name.startswith(b"stoker-") and name not in named:
+        if name not in _DROPPED and not name.startswith((b"stoker-", b"stoker_")) and name not in named:
             lines.append(b"%b: %b\r\n" % (name, value))
     lines.append(
         b"stoker-dispatched: 1\r\nstoker-device: %b\r\nserver-timing: queue;dur=%.3f, exec;dur=%.3f\r\n"
         % (device, queue_us / 1000, exec_us / 1000)
     )
+    if promised:
+        lines.append(_PROMISED)
     return lines
+
+
+def _with_redemption(head: bytes, redemption: str) -> bytes:
+    return head[:-2] + b"%b: %b\r\n\r\n" % (H_TICKET.encode(), redemption.encode())

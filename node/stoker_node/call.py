@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from stoker.model.function import Function
 from stoker.model.request import QueuedRequest
 from stoker.reasons import Reason
+from stoker.slots.arrangement import Expectation
 from stoker.wire.agent import DISPATCH_BYTES
 from stoker_runtime.http_client import HttpConnection
 
@@ -45,12 +46,15 @@ class Call:
         "connection",
         "content_length",
         "dispatched_us",
+        "expectation",
+        "expected_us",
         "failure",
         "flow",
         "function",
         "head",
         "head_sent",
         "hop",
+        "in_flight",
         "phase",
         "profiled",
         "promised",
@@ -98,6 +102,12 @@ class Call:
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.dispatched_us = 0
+        self.in_flight = 1
+        """Executions on its device at its dispatch, its own included."""
+        self.expectation: Expectation | None = None
+        """What it found when it was queued."""
+        self.expected_us: int | None = None
+        """Predicted time from then to its end, given what ran before it; None: not known."""
         self.acknowledged = False
         """102 was written: from here on the work may have been done."""
         self.head_sent = False

@@ -35,8 +35,8 @@ class Changes:
             self._handle.cancel()
         self._handle = self._loop = None
 
-    def listen(self, listener: Listener) -> None:
-        self._listeners.append(listener)
+    def listen(self, *listeners: Listener) -> None:
+        self._listeners += listeners
 
     def touch(self, flow: FlowState) -> None:
         """Its queue or its slots changed."""

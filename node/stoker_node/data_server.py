@@ -24,7 +24,7 @@ from stoker.wire.agent import (
     refuse,
 )
 from stoker_node.admission import Admission, Ask
-from stoker_node.answers import GRANTED, PROCESSING, refusal_bytes
+from stoker_node.answers import granted, processing, refusal_bytes
 from stoker_node.call import Call, Phase
 from stoker_node.dispatch import Dispatcher
 from stoker_node.load_stream import LoadStream
@@ -62,6 +62,7 @@ class _Grant(Struct, frozen=True):
     flow: FlowState
     arrival_us: int
     exec_us: int
+    late_ok: bool
     expiry: asyncio.TimerHandle
 
 
@@ -87,6 +88,8 @@ class DataConnection(asyncio.Protocol):
         self._streaming = False
         self.write_paused = False
         self.request_id = ""
+        self._redemption = ""
+        """What came of the place that the request named (stoker.slots.places.Redemption)."""
 
     # asyncio.Protocol.
 
@@ -189,7 +192,7 @@ class DataConnection(asyncio.Protocol):
         """Say that the request is dispatched now."""
         self._stop_polling()
         if self._transport is not None:
-            self._transport.write(PROCESSING)
+            self._transport.write(processing(self._redemption))
 
     def write(self, data: bytes) -> None:
         if self._transport is not None:
@@ -214,6 +217,7 @@ class DataConnection(asyncio.Protocol):
     def refuse(self, call: Call, refusal: Refusal, *, dispatched: bool) -> None:
         """Answer a call by the agent itself."""
         bodiless = call.head.startswith(b"HEAD ")
+        refusal.redemption = self._redemption
         self.write(refusal_bytes(refusal, dispatched=dispatched, close=not self._message_complete, bodiless=bodiless))
         self.finish(call)
 
@@ -272,8 +276,10 @@ class DataConnection(asyncio.Protocol):
             if grant is not None:
                 # The admission was the arrival; the objective and the timeout are as fresh as the request.
                 ask.request.arrival_us = grant.arrival_us
+                ask.request.late_ok |= grant.late_ok
             else:
                 refusal = service.admission.judge(ask, now_us)
+            self._redemption = "" if ask.redemption is None else ask.redemption.value
         if refusal is not None:
             self._refuse_head(refusal, large=chunked or (content_length or 0) > INLINE_BYTES, method=method)
             return
@@ -309,8 +315,8 @@ class DataConnection(asyncio.Protocol):
         exec_us = ask.request.predicted_exec_us
         ask.flow.promised_us += exec_us
         expiry = self._loop.call_later(GRANT_TTL_S, self._drop_grant)
-        self._grant = _Grant(ask.request.id, ask.flow, now_us, exec_us, expiry)
-        return GRANTED
+        self._grant = _Grant(ask.request.id, ask.flow, now_us, exec_us, ask.request.late_ok, expiry)
+        return granted("" if ask.redemption is None else ask.redemption.value)
 
     def _take_grant(self, ask: Ask | Refusal) -> _Grant | None:
         """The grant that was given for this very request, if it still holds. Any request ends a grant."""

@@ -15,11 +15,15 @@ from stoker.model.replica import ReplicaState
 from stoker.policies.queueing.interface import QueuePolicy, Weights
 from stoker.prediction import Predictions
 from stoker.reasons import Reason
+from stoker.slots.forecast import Lookout
 from stoker.slots.offering import least_loaded_first, pop_for
 from stoker.wire.agent import refuse
 from stoker_node.call import Call, Phase
 from stoker_node.changes import Changes
 from stoker_node.replica_table import DeviceSlots, FlowState, Replica, ReplicaTable
+
+_EARLY_US = 2_000
+"""Timers may come so much early."""
 
 Forward = Callable[[Call, Replica], Coroutine[Any, Any, None]]
 
@@ -32,6 +36,7 @@ class Dispatcher:
         *,
         table: ReplicaTable,
         predictions: Predictions,
+        lookout: Lookout,
         changes: Changes,
         sink: m.MetricsSink,
         clock_us: Callable[[], int],
@@ -45,6 +50,7 @@ class Dispatcher:
         """All calls that have not ended, those that still receive their body included."""
         self._table = table
         self._predictions = predictions
+        self._lookout = lookout
         self._changes = changes
         self._sink = sink
         self._clock_us = clock_us
@@ -67,8 +73,9 @@ class Dispatcher:
     def open(self, call: Call) -> None:
         """The call was admitted. From here on it ends by its timeout at the latest, or runs."""
         self.active.add(call)
-        delay_s = max(0, call.request.timeout_us - self._clock_us()) / 1e6
-        call.timer = asyncio.get_running_loop().call_later(delay_s, self._timed_out, call)
+        request = call.request
+        due_us = request.timeout_us if request.late_ok else min(request.timeout_us, request.latest_start_us + 1)
+        self._expect_end(call, due_us)
 
     def submit(self, call: Call) -> None:
         """Enough of its body is here: queue it, and run it at once where a slot is free."""
@@ -118,8 +125,15 @@ class Dispatcher:
         # What ended together with its replica tells nothing, and its function may be forgotten already.
         if profile and call.profiled and replica.state is not ReplicaState.GONE:
             product = replica.device.device.product
-            self._predictions.observe_exec(flow.function, flow.variant, product, actual_us)
-        self._sink.observe(m.EXEC_SECONDS, actual_us / 1e6, flow.namespace, flow.name, flow.variant.value)
+            self._predictions.observe_exec(flow.function, flow.variant, product, actual_us, call.in_flight)
+            if call.expected_us is not None and call.expectation is not None:
+                took_us = now_us - call.expectation.since_us
+                percentile = call.request.percentile
+                covered = self._predictions.observe_finish(flow.function, percentile, call.expected_us, took_us)
+                self._sink.inc(m.FINISHES, *flow.labels, "true" if covered else "false")
+        if call.request.promise_us and now_us > call.request.objective_us:
+            self._sink.inc(m.BROKEN_PROMISES, *flow.labels, "late")
+        self._sink.observe(m.EXEC_SECONDS, actual_us / 1e6, *flow.labels)
         self._dispatch(replica.device, now_us)
 
     def requeue(self, call: Call) -> None:
@@ -152,16 +166,30 @@ class Dispatcher:
             del self._queued[call.request.id]
             self._refuse(call, Reason.NO_REPLICA, "its last replica went before the request was dispatched")
 
+    def shed(self, request_ids: Iterable[str]) -> None:
+        """These queued requests give way to one of higher priority."""
+        for request_id in request_ids:
+            call = self._queued.pop(request_id)
+            self.policy.cancel(request_id)
+            self._break(call, "shed", Reason.SHED, "it gave way to a request of higher priority")
+
+    def rearrange(self) -> None:
+        """Replicas came or went, or take another number of requests at once: flows may have other slots."""
+        if self._lookout.arrangement.renew(self._table.flows.values()):
+            self.policy.arrange(self._lookout.arrangement.lanes)
+
     def set_queueing(self, name: str) -> None:
         """Exchange the policy; what is queued stays queued. UnknownName changes nothing."""
         self.policy = self._decider.exchange(self.policy, name)
         self._holds_back = not self.policy.guarantees.work_conserving
         self.policy.set_weights(self._weights)
+        self.policy.arrange(self._lookout.arrangement.lanes)
         self.offer(self._table.devices.values())
 
     def set_weights(self, weights: Weights) -> None:
         self._weights = weights
         self.policy.set_weights(weights)
+        self._lookout.contention.set_weights(weights)
 
     async def wait_idle(self) -> None:
         """Until every call has ended."""
@@ -196,6 +224,8 @@ class Dispatcher:
         self._queued[call.request.id] = call
         self.policy.push(call.request)
         flow = call.flow
+        if call.expectation is None:
+            call.expectation = self._lookout.arrangement.expect(flow.key, self._clock_us())
         self._changes.touch(flow)
         if len(flow.devices) == 1:
             self._dispatch(flow.devices[0], self._clock_us())
@@ -211,10 +241,12 @@ class Dispatcher:
         while self._queued and (popped := pop_for(self.policy, device, now_us)) is not None:
             request, replica = popped
             call = self._queued.pop(request.id)
-            if replica is None:
+            if replica is not None:
+                self._run(call, replica, now_us)
+            elif request.timeout_us <= now_us:
                 self._expire(call)
             else:
-                self._run(call, replica, now_us)
+                self._drop(call)
         if self._holds_back and self._queued:
             self._expect_ready(now_us)
 
@@ -243,15 +275,35 @@ class Dispatcher:
         call.phase = Phase.RUNNING
         call.replica = replica
         call.dispatched_us = now_us
-        self._table.occupy(replica, call)
         flow = call.flow
+        if call.expectation is not None:
+            wait_us = self._lookout.arrangement.wait_us(call.expectation, flow.key)
+            call.expected_us = None if wait_us is None else wait_us + call.request.predicted_exec_us
+        self._table.occupy(replica, call)
+        call.in_flight = replica.device.running
         self._changes.touch(flow)
         self._sink.observe(m.QUEUE_SECONDS, (now_us - call.request.arrival_us) / 1e6, flow.namespace, flow.name)
         call.task = asyncio.get_running_loop().create_task(self._forward(call, replica))
 
+    def _expect_end(self, call: Call, due_us: int) -> None:
+        delay_s = max(0, due_us - self._clock_us()) / 1e6
+        call.timer = asyncio.get_running_loop().call_later(delay_s, self._due, call)
+
+    def _due(self, call: Call) -> None:
+        """Its timeout has passed, or before that the last instant at which a start could still be on time."""
+        # Timers may come a little early.
+        request, now_us = call.request, self._clock_us() + _EARLY_US
+        if request.timeout_us <= now_us:
+            self._timed_out(call)
+        elif call.phase is Phase.QUEUED and not request.late_ok:
+            self.policy.cancel(request.id)
+            del self._queued[request.id]
+            self._drop(call)
+        else:
+            self._expect_end(call, request.timeout_us)
+
     def _timed_out(self, call: Call) -> None:
         if call.phase is Phase.QUEUED:
-            # Timers may come a little early.
             for request in self.policy.drop_expired(max(self._clock_us(), call.request.timeout_us)):
                 self._expire(self._queued.pop(request.id))
         elif call.phase is Phase.RECEIVING:
@@ -277,6 +329,15 @@ class Dispatcher:
 
     def _expire(self, call: Call) -> None:
         self._refuse(call, Reason.TIMEOUT, "its timeout passed before it was dispatched")
+
+    def _drop(self, call: Call) -> None:
+        self._break(call, "dropped", Reason.PREDICTED_MISS, "it can no longer be on time and may not be served late")
+
+    def _break(self, call: Call, how: str, reason: Reason, detail: str) -> None:
+        """Refuse a request that had been taken."""
+        if call.request.promise_us:
+            self._sink.inc(m.BROKEN_PROMISES, *call.flow.labels, how)
+        self._refuse(call, reason, detail)
 
     def _refuse(self, call: Call, reason: Reason, detail: str) -> None:
         """End a call that holds no slot by an answer of the agent's own."""

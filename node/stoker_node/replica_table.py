@@ -1,9 +1,13 @@
 """The agent's replicas: those of stoker.slots with what their connections need. The table itself is shared."""
 
 import asyncio
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from stoker.model.replica import ReplicaSpec
+from stoker.model.function import Function, Variant
+from stoker.model.replica import ReplicaSpec, ReplicaStatus
+from stoker.names import flow_of, parse_replica_id
+from stoker.policies.queueing.interface import QueuePolicy
 from stoker.slots import table
 from stoker_node.call import Call
 from stoker_runtime.http_client import HttpPool
@@ -34,6 +38,29 @@ class Replica(table.Replica[Call]):
         self.drained.clear()
 
 
+def flow_key_of(spec: ReplicaSpec, functions: Mapping[str, Function]) -> str:
+    """The flow of a replica: by its function, or by its id where that is not known (any more)."""
+    function = functions.get(spec.function)
+    if function is not None:
+        return flow_of(spec.function, spec.variant, function.primary)
+    primary = Variant.GPU if parse_replica_id(spec.id).beside_gpu else spec.variant
+    return flow_of(spec.function, spec.variant, primary)
+
+
 DeviceSlots = table.DeviceSlots[Replica]
 FlowState = table.FlowState[Replica]
 ReplicaTable = table.ReplicaTable[Replica]
+
+
+def statuses(replicas: Iterable[Replica], policy: QueuePolicy, now_us: int) -> tuple[ReplicaStatus, ...]:
+    """What the control plane is told of the replicas."""
+    return tuple(replica.status(now_us, queued=policy.queued(replica.flow.key)) for replica in replicas)
+
+
+def queued_by_function(flows: Iterable[FlowState], policy: QueuePolicy) -> dict[str, dict[Variant, int]]:
+    """Requests queued, by function and variant; only those with any."""
+    found: dict[str, dict[Variant, int]] = {}
+    for flow in flows:
+        if queued := policy.queued(flow.key):
+            found.setdefault(flow.function, {})[flow.variant] = queued
+    return found

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from stoker.model.function import Variant
+from stoker.sizing.service_time import ServiceTime, pooled_by_pair
 from stoker.wire.cluster import ProfileReport, ReplicaFrame, ReplicaReport
 
 SAME_START_US = 2_000_000
@@ -130,6 +131,21 @@ class AgentBoard:
                     median_us = round(profile.p50_ms * 1_000)
                     of_function[profile.variant] = max(median_us, of_function.get(profile.variant, 0))
         return found
+
+    def service(self) -> dict[str, dict[Variant, ServiceTime]]:
+        """Mean and spread of execution times over all nodes and products; of agents that tell it."""
+        found: dict[str, dict[Variant, list[ServiceTime]]] = {}
+        for frame, _ in self._frames.values():
+            for key, profiles in frame.profiles.items():
+                for profile in profiles:
+                    if profile.mean_ms is not None and profile.samples:
+                        part = ServiceTime(
+                            mean_us=max(1, round(profile.mean_ms * 1_000)),
+                            deviation_us=round(profile.deviation_ms * 1_000),
+                            samples=profile.samples,
+                        )
+                        found.setdefault(key, {}).setdefault(profile.variant, []).append(part)
+        return pooled_by_pair(found)
 
     def profiles(self) -> dict[str, list[ProfileReport]]:
         """Run times by function, as each agent has measured them."""

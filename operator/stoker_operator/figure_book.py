@@ -34,6 +34,7 @@ class FigureBook:
             start_ms = {variant: took_us // 1000 for variant, took_us in start_us.get(key, {}).items()}
             figures[key] = Figures(
                 attainment=None if attained is None else attained.percent,
+                diverted=None if attained is None else attained.diverted_percent,
                 slo_met=None if attained is None else attained.condition(functions[key].spec.slo.percentile),
                 profile=tuple(merged_profiles(profiles.get(key, ()), start_ms)),
             )

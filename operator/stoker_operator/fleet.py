@@ -173,6 +173,7 @@ class Fleet:
             queued=self._agents.queued(),
             start_us=self._agents.start_us(),
             exec_us=self._agents.exec_us(),
+            service=self._agents.service(),
             failures=tuple(self._lives.failures),
             leaving=self._lives.leaving(),
             killed=self._lives.killed(),

@@ -45,6 +45,7 @@ from stoker_operator.pokes import INTERVAL_S, Pokes
 from stoker_operator.policy_book import PolicyBook
 from stoker_operator.prefetch_sync import LOOK_S, PrefetchSync, kept_by, wanted_images
 from stoker_operator.revisions import Revisions
+from stoker_operator.ticket_keys import TicketKeyMaker
 from stoker_runtime.cluster_settings import ClusterSettings
 from stoker_runtime.identity import Identity
 from stoker_runtime.kube.client import KubeClient
@@ -96,6 +97,7 @@ class Leader:
         self.pods = PodBook(self.ears.agents, lambda _: self._poke())
         self._feed = KopfFeed(kube, kube.transport.config, self.store, self._on_policy_event)
         self._authority = CertificateAuthority(kube, namespace, lambda: dt.datetime.now(dt.UTC))
+        self._ticket_keys = TicketKeyMaker(kube, namespace)
         self._identity = Identity(kube, namespace, COMPONENT_OPERATOR)
         self._maker = PodMaker(
             policy=lambda: self.policy.current,
@@ -197,6 +199,7 @@ class Leader:
     async def start(self) -> None:
         """Take over. Raises KubeError where the API server does not answer; the process then begins anew."""
         self._every(CHECK_S, self._authority.ensure, AUTHORITY_RETRY_S)
+        self._every(CHECK_S, self._ticket_keys.ensure, AUTHORITY_RETRY_S)
         await self._identity.load()
         await self.policy.ensure(self._kube)
         await self._feed.audit()

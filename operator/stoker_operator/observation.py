@@ -11,6 +11,7 @@ from stoker.model.function import Function, Variant
 from stoker.model.policy import Policy
 from stoker.model.replica import ReplicaSpec, ReplicaState, ReplicaStatus
 from stoker.reasons import Reason
+from stoker.sizing.service_time import ServiceTime
 from stoker_operator.assumed_devices import Homeless, assume, reservations_of
 from stoker_operator.pod_view import ReplicaPod, started_us
 
@@ -33,6 +34,7 @@ class Look(Struct, frozen=True, kw_only=True):
     queued: dict[str, dict[Variant, int]]
     start_us: dict[str, dict[Variant, int]]
     exec_us: dict[str, dict[Variant, int]] = {}
+    service: dict[str, dict[Variant, ServiceTime]] = {}
     failures: tuple[Failure, ...]
     leaving: frozenset[str]
     killed: frozenset[str]
@@ -79,6 +81,7 @@ def observe(look: Look, waiting: Waiting) -> Observed:
         queued=look.queued,
         start_us=look.start_us,
         exec_us=look.exec_us,
+        service=look.service,
         failures=look.failures,
         leaving=look.leaving | taken,
         killed=look.killed,

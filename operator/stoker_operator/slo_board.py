@@ -27,11 +27,21 @@ class Attainment(Struct, frozen=True):
 
     offered: int
     on_time: int
+    diverted: int = 0
+
+    @property
+    def diverted_percent(self) -> float | None:
+        """Of the offered requests, those that ran on the CPU variant although there is a GPU; None: none did."""
+        return round(100 * self.diverted / self.offered, 1) if self.diverted else None
 
     @property
     def percent(self) -> float:
         """Of the offered requests, those that were on time."""
         return round(100 * self.on_time / self.offered, 1)
+
+    def with_more(self, other: "Attainment") -> "Attainment":
+        """Of both together."""
+        return Attainment(self.offered + other.offered, self.on_time + other.on_time, self.diverted + other.diverted)
 
     def condition(self, percentile: float) -> Condition | None:
         """SloMet; None while too few requests came to say (DESIGN 7: fewer than 3 / (1 - p))."""
@@ -52,7 +62,7 @@ class SloBoard:
     def __init__(self) -> None:
         self._last: dict[str, dict[str, SloReport]] = {}
         """By gateway, its last word; a function that is not in it was not called there."""
-        self._slots: dict[str, deque[tuple[int, int, int]]] = {}
+        self._slots: dict[str, deque[tuple[int, Attainment]]] = {}
 
     def heard(self, gateway: str, frame: DemandFrame, now_us: int) -> None:
         """The newest counts of one gateway. Its first word says from where to count: nobody knows when that came."""
@@ -64,9 +74,11 @@ class SloBoard:
             before = last.get(key, _NONE)
             if counts.offered < before.offered:
                 before = _NONE  # it began anew
-            offered, on_time = counts.offered - before.offered, counts.on_time - before.on_time
-            if offered > 0:
-                self._add(key, now_us // SLOT_US, offered, on_time)
+            new = Attainment(
+                counts.offered - before.offered, counts.on_time - before.on_time, counts.diverted - before.diverted
+            )
+            if new.offered > 0:
+                self._add(key, now_us // SLOT_US, new)
 
     def gone(self, gateway: str) -> None:
         """It is no more; what it counted stays in the window."""
@@ -89,15 +101,16 @@ class SloBoard:
             return None
         while slots and slots[0][0] <= now_us // SLOT_US - SLOTS:
             slots.popleft()
-        offered = sum(slot[1] for slot in slots)
-        return Attainment(offered, sum(slot[2] for slot in slots)) if offered else None
+        total = Attainment(0, 0)
+        for _, counts in slots:
+            total = total.with_more(counts)
+        return total if total.offered else None
 
-    def _add(self, key: str, index: int, offered: int, on_time: int) -> None:
+    def _add(self, key: str, index: int, new: Attainment) -> None:
         slots = self._slots.setdefault(key, deque(maxlen=SLOTS))
         if slots and slots[-1][0] == index:
-            _, before, before_on_time = slots.pop()
-            offered, on_time = offered + before, on_time + before_on_time
-        slots.append((index, offered, on_time))
+            new = new.with_more(slots.pop()[1])
+        slots.append((index, new))
 
 
 def merged_profiles(reports: Iterable[ProfileReport], start_ms: Mapping[Variant, int]) -> list[dict[str, Any]]:

@@ -26,6 +26,8 @@ class Figures(Struct, frozen=True, kw_only=True):
 
     attainment: float | None = None
     """Percent, in WINDOW."""
+    diverted: float | None = None
+    """Percent of the offered requests that ran on the CPU variant although there is a GPU; None: none did."""
     slo_met: Condition | None = None
     profile: tuple[dict[str, Any], ...] = ()
 
@@ -70,6 +72,8 @@ def status_of(
     figures = extra.figures
     if figures.attainment is not None:
         said["slo"] = {"attainment": figures.attainment, "window": WINDOW}
+        if figures.diverted is not None:
+            said["slo"]["diverted"] = figures.diverted
     if figures.profile:
         said["profile"] = list(figures.profile)
     said["revision"] = {"current": status.revision}

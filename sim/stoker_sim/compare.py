@@ -17,7 +17,7 @@ from stoker_sim.engine.setup import Setup
 from stoker_sim.engine.simulate import simulate
 from stoker_sim.evaluate.figures import Measured, measure
 from stoker_sim.evaluate.sample import check_warm_up, sample_of
-from stoker_sim.scenario import PolicyChoice, Scenario, assumptions, devices_of, setup_of, with_keep_alive
+from stoker_sim.scenario import PolicyChoice, Scenario, assumptions, devices_of, setup_of, with_bounds, with_keep_alive
 from stoker_sim.sources.making import load_of, make
 from stoker_sim.workload import Workload
 from stoker_sim.yardstick import homeless, most_on_time, optimum
@@ -163,7 +163,7 @@ class Player:
         if job.policy is None:
             return Result(job=job, load=load, notes=notes, bound=self._bound(workload, setup, exact=job.exact))
         choice = scenario.choices[job.policy]
-        played = with_keep_alive(workload, choice)
+        played = with_bounds(with_keep_alive(workload, choice), scenario)
         outcomes = simulate(played, setup)
         sample = sample_of(
             played,

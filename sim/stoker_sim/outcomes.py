@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stoker.model.function import Variant
 from stoker.reasons import Outcome, Reason
+from stoker_sim.charges import Charges
 
 OUTCOMES: tuple[Outcome, ...] = tuple(Outcome)
 """By their code in `Outcomes.outcome`."""
@@ -74,6 +75,8 @@ class Outcomes(Struct, frozen=True, eq=False, kw_only=True):
     promised: NDArray[np.bool_]
     """It was admitted as on time."""
     residence: Residence
+    charges: Charges | None = None
+    """In the form of replicas with prices: what the meter says."""
 
     def __len__(self) -> int:
         return len(self.arrival_us)

@@ -14,14 +14,24 @@ from msgspec.structs import replace
 from stoker.control.planning import PlanParams
 from stoker.errors import StokerError
 from stoker.model.device import Device, DeviceKind
-from stoker.model.function import KeepAlivePolicy, PreWarmPolicy
+from stoker.model.function import CostBounds, KeepAlivePolicy, PreWarmPolicy
 from stoker.model.policy import AdmissionMode
 from stoker.policies.allocation.registry import make_allocation_policy
+from stoker.policies.device_choice.registry import make_device_choice
 from stoker.policies.eviction.registry import make_eviction
 from stoker.policies.queueing.interface import QueueParams
 from stoker.policies.queueing.registry import DEFAULT_QUEUEING, make_queueing
 from stoker_sim.colocation import GPUS, gavel
-from stoker_sim.engine.setup import KUBERNETES_EXCLUSIVE, KUBERNETES_SHARED, Delays, Knowledge, Memory, Setup, Slowdowns
+from stoker_sim.engine.setup import (
+    DEFAULT_DEVICE_CHOICE,
+    KUBERNETES_EXCLUSIVE,
+    KUBERNETES_SHARED,
+    Delays,
+    Knowledge,
+    Memory,
+    Setup,
+    Slowdowns,
+)
 from stoker_sim.engine.setup import Form as WorldForm
 from stoker_sim.sources.forms import AnySource, Count, Form, Load, Positive
 from stoker_sim.sources.sense import nonsense
@@ -87,6 +97,8 @@ class PolicyChoice(Form, frozen=True, kw_only=True):
     """Of every function, as is keepAliveTtl."""
     keep_alive_ttl: Micros | None = None
     admission: AdmissionMode | None = None
+    device_choice: str | None = None
+    """Replicas: which variant a request goes to first."""
 
     @property
     def label(self) -> str:
@@ -102,6 +114,7 @@ class PolicyChoice(Form, frozen=True, kw_only=True):
             None if self.keep_alive is None else self.keep_alive.value,
             None if self.keep_alive_ttl is None else f"ttl {self.keep_alive_ttl / 1e6:g} s",
             None if self.admission is None else self.admission.value,
+            self.device_choice,
         )
         return " ".join([self.queueing, *(word for word in set_beside if word)])
 
@@ -149,6 +162,10 @@ class Scenario(Form, frozen=True, kw_only=True):
     namespace_weights: dict[str, Annotated[int, Meta(ge=1)]] = field(default_factory=dict)
     prices: dict[str, Annotated[float, Meta(ge=0, le=1_000_000)]] = field(default_factory=dict)
     """Of a device an hour, by product; of `cpu`: one core."""
+    cost_caps: dict[str, Annotated[float, Meta(gt=0, le=1_000_000)]] = field(default_factory=dict)
+    """Replicas: maxCostPerHour of functions by NAMESPACE/NAME, and of namespaces by NAME."""
+    request_cost_caps: dict[str, Annotated[float, Meta(gt=0, le=1_000_000)]] = field(default_factory=dict)
+    """Replicas: maxCostPerThousandRequests of functions by NAMESPACE/NAME."""
     bound: bool = True
     """Whether the upper bound on attainment is computed."""
 
@@ -178,6 +195,7 @@ def check(scenario: Scenario) -> None:
             raise BadScenario(f"policies[{index}]", f"a policy named {choice.label!r} is there already; give it a name")
         _check_names(choice, f"policies[{index}]")
     _check_lists(scenario)
+    _check_caps(scenario)
     for index, source in enumerate(scenario.sources):
         where = f"workload[{index}]" if isinstance(scenario.workload, tuple) else "workload"
         for name, reason in nonsense(source):
@@ -195,6 +213,17 @@ def _check_lists(scenario: Scenario) -> None:
                 raise BadScenario(f"{name}[{index}]", f"{as_written(value)} is there already")
 
 
+def _check_caps(scenario: Scenario) -> None:
+    for name, caps in (("costCaps", scenario.cost_caps), ("requestCostCaps", scenario.request_cost_caps)):
+        if caps and not scenario.prices:
+            raise BadScenario(name, "without prices nothing has a cost")
+        if caps and scenario.form is not WorldForm.REPLICAS:
+            raise BadScenario(name, "bounds on cost act in the form replicas only")
+    for key in scenario.request_cost_caps:
+        if "/" not in key:
+            raise BadScenario(f"requestCostCaps.{key}", "is no function; write NAMESPACE/NAME")
+
+
 def _check_names(choice: PolicyChoice, where: str) -> None:
     try:
         make_queueing(choice.queueing, QueueParams(tuning=choice.tuning))
@@ -202,6 +231,8 @@ def _check_names(choice: PolicyChoice, where: str) -> None:
             make_eviction(choice.eviction)
         if choice.allocation is not None:
             make_allocation_policy(choice.allocation)
+        if choice.device_choice is not None:
+            make_device_choice(choice.device_choice)
     except StokerError as error:
         raise BadScenario(where, str(error)) from None
 
@@ -263,6 +294,9 @@ def setup_of(scenario: Scenario, choice: PolicyChoice, devices: tuple[Device, ..
             pre_warm=choice.pre_warm or plan.pre_warm,
         ),
         admission=choice.admission or AdmissionMode.ENFORCE,
+        device_choice=choice.device_choice or DEFAULT_DEVICE_CHOICE,
+        prices=scenario.prices,
+        namespace_caps={name: most for name, most in scenario.cost_caps.items() if "/" not in name},
         delays=replace(_DELAYS[scenario.world], load_plan_us=scenario.load_plan),
         seed=seed,
     )
@@ -280,6 +314,24 @@ def with_keep_alive(workload: Workload, choice: PolicyChoice) -> Workload:
         scaling = replace(spec.scaling, **said)
         definition = replace(function.definition, spec=replace(spec, scaling=scaling))
         functions.append(replace(function, definition=definition))
+    return replace(workload, functions=tuple(functions))
+
+
+def with_bounds(workload: Workload, scenario: Scenario) -> Workload:
+    """The same functions with the bounds on cost that the scenario names for them; the others keep their own."""
+    hour, thousand = scenario.cost_caps, scenario.request_cost_caps
+    if not hour and not thousand:
+        return workload
+    functions = []
+    for function in workload.functions:
+        definition = function.definition
+        bounds = definition.spec.slo.cost
+        bounds = CostBounds(
+            per_hour=hour.get(definition.key, bounds.per_hour),
+            per_thousand_requests=thousand.get(definition.key, bounds.per_thousand_requests),
+        )
+        slo = replace(definition.spec.slo, cost=bounds)
+        functions.append(replace(function, definition=replace(definition, spec=replace(definition.spec, slo=slo))))
     return replace(workload, functions=tuple(functions))
 
 

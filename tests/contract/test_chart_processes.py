@@ -7,7 +7,7 @@ import pytest
 from chart_renders import COMPONENTS, WORLDS, component_of, objects, pods
 
 from chart.settings import BY_CHART, EVERYWHERE, KINDS, settable
-from stoker.wire.cluster import CA_SECRET, L_COMPONENT, L_NAME, NAME, ROLES
+from stoker.wire.cluster import CA_SECRET, L_COMPONENT, L_NAME, NAME, ROLES, TICKET_SECRET
 from stoker_runtime.process import Environment
 from stoker_runtime.settings import known_variables
 
@@ -96,6 +96,5 @@ def test_certificates_are_read_under_the_names_of_the_contract() -> None:
         for name in rule.get("resourceNames", ())
     }
     own = {(f"stoker-{component}", role.secret) for component, role in ROLES.items()}
-    assert named == own | {
-        ("stoker-operator", secret) for secret in (CA_SECRET, *(role.secret for role in ROLES.values()))
-    }
+    made = (CA_SECRET, TICKET_SECRET, *(role.secret for role in ROLES.values()))
+    assert named == own | {("stoker-operator", secret) for secret in made} | {("stoker-gateway", TICKET_SECRET)}

@@ -62,6 +62,7 @@ ALLOWED = {
     get,patch secrets stoker-tls-scheduler in own
     get,patch secrets stoker-tls-node in own
     get,patch secrets stoker-tls-gateway in own
+    get,patch secrets stoker-tickets in own
     """,
     "scheduler": OWN_KINDS
     + OF_KUBERNETES
@@ -85,6 +86,7 @@ ALLOWED = {
     list,watch pods in own
     create tokenreviews.authentication.k8s.io in all
     get secrets stoker-tls-gateway in own
+    get secrets stoker-tickets in own
     """,
 }
 NOBODY = """

@@ -14,10 +14,10 @@ import yaml
 
 from stoker.errors import InvalidObject
 from stoker.model.function import KeepAlivePolicy
-from stoker.model.policy import DEFAULT_PROFILE, PROFILES
+from stoker.model.policy import ADMISSION_POLICIES, DEFAULT_PROFILE, PROFILES
 from stoker.model.quantity import CPU_PATTERN, DURATION_MAX_LENGTH, DURATION_PATTERN, MEMORY_PATTERN
 from stoker.policies.allocation.registry import ALLOCATION
-from stoker.policies.device_choice.registry import LIVE
+from stoker.policies.device_choice.registry import DEVICE_CHOICE
 from stoker.policies.queueing.registry import POLICIES
 from stoker.wire.crd import decode_function
 from stoker.wire.function_node import Counts, FunctionNodeStatus
@@ -203,19 +203,22 @@ def test_the_policy_names_what_exists_and_nothing_else() -> None:
     spec = SCHEMAS["GpuPolicy"]["properties"]["spec"]["properties"]
     assert set(spec["queueing"]["enum"]) == set(POLICIES)
     assert set(spec["allocation"]["enum"]) == set(ALLOCATION)
-    assert set(spec["deviceChoice"]["enum"]) == LIVE
+    assert set(spec["deviceChoice"]["enum"]) == set(DEVICE_CHOICE)
+    admission = spec["admission"]["properties"]["policy"]["enum"]
+    assert admission == list(ADMISSION_POLICIES)
     assert set(spec["keepAlive"]["properties"]["policy"]["enum"]) == {policy.value for policy in KeepAlivePolicy}
     assert set(spec["profile"]["enum"]) == set(PROFILES)
     assert spec["profile"]["default"] == DEFAULT_PROFILE
     for profile in PROFILES.values():
         assert profile.queueing in spec["queueing"]["enum"]
+        assert profile.admission_policy in admission
         assert profile.allocation in spec["allocation"]["enum"]
         assert profile.device_choice in spec["deviceChoice"]["enum"]
         assert profile.placement in spec["placement"]["properties"]["policy"]["enum"]
         assert profile.keep_alive in spec["keepAlive"]["properties"]["policy"]["enum"]
         assert profile.pre_warm in spec["preWarm"]["properties"]["policy"]["enum"]
-        parts = (profile.queueing, profile.allocation, profile.device_choice, profile.placement, profile.keep_alive)
-        assert ", ".join(parts) in spec["profile"]["description"]
+        decide = (profile.queueing, profile.admission_policy, profile.allocation, profile.device_choice)
+        assert ", ".join((*decide, profile.placement, profile.keep_alive)) in spec["profile"]["description"]
 
 
 def shape(kind: Any) -> Any:

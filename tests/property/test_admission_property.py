@@ -1,15 +1,17 @@
 """What holds of admission for every function, forecast and objective; and that it diverts as `slack` does."""
 
 import pytest
-from gateway_fake_agent import function
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from stoker.admission import Choice, Forecast, Hold, Refuse, Send, after_miss, choose
-from stoker.model.function import OnMiss, Variant
+from stoker.admission import PRIMARY, Choice, Forecast, Hold, Refuse, Send, after_miss, choose, misses_cpu
+from stoker.device_chooser import DeviceChooser
+from stoker.model.function import Function, OnMiss, Variant
 from stoker.policies.device_choice.interface import Arrival, Side
+from stoker.policies.device_choice.registry import DEVICE_CHOICE
 from stoker.policies.device_choice.slack import Slack
 from stoker.reasons import Reason
+from stoker.testing.builders import make_function as function
 
 pytestmark = pytest.mark.property
 
@@ -80,3 +82,79 @@ def test_a_gateway_that_diverts_and_serves_late_chooses_the_device_as_slack_does
 
 def side(known: Forecast) -> Side:
     return Side(known.exec_us, known.finish_us)
+
+
+def as_before_device_choices(
+    f: Function, known: dict[Variant, Forecast], remaining_us: int, step: int | None, *, wakes: bool
+) -> tuple[Choice, int]:
+    """The first choice (`step` None) or the next one, as a gateway made them before it had a device choice."""
+    primary, actions = f.primary, f.spec.on_predicted_miss
+    forecast = known.get(primary)
+    if step is None:
+        if forecast is not None and forecast.warm:
+            return Send(primary), 0
+        if not wakes:
+            return Refuse(Reason.SCALED_TO_ZERO), len(actions)
+        if forecast is None or (not forecast.unplaceable and forecast.finish_us <= remaining_us):
+            return Hold(primary), 0
+    for index in range(step or 0, len(actions)):
+        if actions[index] is OnMiss.REFUSE:
+            break
+        if actions[index] is OnMiss.DIVERT:
+            other = known.get(Variant.CPU)
+            if primary is Variant.CPU or f.spec.cpu_variant is None or other is None or other.unplaceable:
+                continue
+            if (wakes or other.warm) and other.finish_us <= remaining_us:
+                return (Send(Variant.CPU) if other.warm else Hold(Variant.CPU)), index + 1
+        elif forecast is None or not forecast.unplaceable:
+            if forecast is not None and forecast.warm:
+                return Send(primary, late_ok=True), index + 1
+            return (Hold(primary, late_ok=True), index + 1) if wakes else (Refuse(Reason.SCALED_TO_ZERO), len(actions))
+    if forecast is None or not forecast.unplaceable:
+        finish_us = None if forecast is None else forecast.finish_us
+        return Refuse(Reason.PREDICTED_MISS, finish_us, forecast is not None and forecast.estimated), len(actions)
+    return Refuse(Reason.NO_FITTING_DEVICE, detail=forecast.unplaceable), len(actions)
+
+
+@given(policies, forecasts, micros, st.booleans(), st.booleans())
+def test_with_slack_every_choice_is_the_one_that_was_made_before_there_were_device_choices(
+    actions: tuple[OnMiss, ...], known: dict[Variant, Forecast], remaining_us: int, cpu: bool, wakes: bool
+) -> None:
+    f = function(cpu_variant=cpu, on_predicted_miss=actions)
+    # It is not asked first, so that every course is PRIMARY.
+    assert not DeviceChooser("slack").foresees
+    found = choose(f, known, remaining_us, wakes=wakes, course=PRIMARY)
+    assert found == as_before_device_choices(f, known, remaining_us, None, wakes=wakes)
+    step = found[1]
+    while not isinstance(found[0], Refuse):
+        found = after_miss(f, known, remaining_us, step, wakes=wakes, course=PRIMARY)
+        assert found == as_before_device_choices(f, known, remaining_us, step, wakes=wakes)
+        step = found[1]
+
+
+@given(policies, forecasts, micros, st.booleans(), st.booleans(), st.sampled_from(sorted(DEVICE_CHOICE)))
+def test_under_every_device_choice_a_request_goes_to_the_cpu_only_where_its_function_permits_it(  # noqa: PLR0917
+    actions: tuple[OnMiss, ...], known: dict[Variant, Forecast], remaining_us: int, cpu: bool, wakes: bool, name: str
+) -> None:
+    f = function(cpu_variant=cpu, on_predicted_miss=actions)
+    course = DeviceChooser(name).course(f, known, remaining_us, wakes=wakes)
+    first = course.variant or f.primary
+    choice, step = choose(f, known, remaining_us, wakes=wakes, course=course)
+    begin = 0
+    while not isinstance(choice, Refuse):
+        if choice.variant is Variant.CPU:
+            assert cpu
+            assert OnMiss.DIVERT in actions
+            assert name != "gpu-only"
+        if choice.variant is not first:
+            assert course.crosses
+            assert not choice.late_ok
+            assert known[choice.variant].finish_us <= remaining_us
+        if choice.late_ok:
+            assert OnMiss.SERVE_LATE in actions
+        if misses_cpu(f, choice, begin, step, course):
+            assert cpu
+            assert name != "gpu-only"
+        begin = step
+        choice, step = after_miss(f, known, remaining_us, step, wakes=wakes, course=course)
+        assert step > begin or isinstance(choice, Refuse)

@@ -4,17 +4,20 @@ import random
 from collections.abc import Callable
 
 import msgspec
+from msgspec.structs import replace
 
 from stoker.decider import Decider
 from stoker.model.device import Device
-from stoker.model.function import Function, Variant
+from stoker.model.function import Function, Priority, Variant
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.interface import QueueParams, QueuePolicy, SlotView, Weights
+from stoker.policies.queueing.lanes import Lane, Room
 from stoker.prediction import Predictions
 from stoker.replay.journal import PART_BYTES, Journal
 from stoker.replay.recorder import Recorder
 from stoker.replay.replayer import Replayed, replay
-from stoker.slots.forecast import Sight
+from stoker.slots.forecast import Rule, Sight
+from stoker.slots.verdict import bind
 from stoker.testing.builders import make_function, make_gpu
 
 PRODUCT = "A100-40GB"
@@ -74,6 +77,7 @@ class ScriptedAgent:
         self.predictions: Predictions = decider.make_predictions()
         self.policy: QueuePolicy = decider.make_queueing(queueing, params or QueueParams(seed=7, slots=2))
         self.policy.set_weights(Weights({"team-1/f1": 3}, {"team-0": 2}))
+        self._arrange(self.functions[:4])
         self.queued: dict[str, QueuedRequest] = {}
         self.running: list[QueuedRequest] = []
         self.popped: list[str] = []
@@ -91,6 +95,7 @@ class ScriptedAgent:
 
     def exchange(self, name: str) -> None:
         self.policy = self.decider.exchange(self.policy, name, QueueParams(seed=3))
+        self._arrange(self.functions)
 
     def _ask(self) -> None:
         function = self.chance.choice(self.functions)
@@ -99,10 +104,19 @@ class ScriptedAgent:
         request = self._request(function, f"r{self._count}", product)
         taken_late = self.chance.random() < 0.5
         sight = None if taken_late else self._sight(function)
-        refusal = self.decider.judge(
-            function, request, sight, product=product, policy=self.policy, accepting=self._count % 40 > 0
+        verdict = self.decider.judge(
+            function,
+            request,
+            sight,
+            product=product,
+            in_flight=self._count % 3 + 1,
+            policy=self.policy,
+            accepting=self._count % 40 > 0,
         )
-        if refusal is None:
+        if verdict.refusal is None:
+            bind(request, verdict)
+            for shed in verdict.shed:
+                assert self.policy.cancel(shed) is self.queued.pop(shed)
             if self.chance.random() < 0.1:
                 request.id += "#1"  # as where two gateways try the same request here
             self._push(request)
@@ -116,18 +130,34 @@ class ScriptedAgent:
             arrival_us=self.now_us,
             objective_us=self.now_us + spec.slo.latency_us,
             timeout_us=self.now_us + spec.timeout_us,
-            predicted_exec_us=self.predictions.exec_us(function, Variant.GPU, product).us,
+            predicted_exec_us=self.predictions.exec_us(function, Variant.GPU, product, self._count % 3 + 1).us,
             start_us=self.chance.choice((0, 6)),
+            priority=self.chance.choice(list(Priority)),
+            late_ok=self.chance.random() < 0.5,
         )
 
     def _sight(self, function: Function) -> Sight:
-        kind = self.chance.randrange(3)
-        if kind == 0:
-            return Sight(free=True)
+        kind = self.chance.randrange(4)
         flows = frozenset({function.key, self.functions[0].key})
-        if kind == 1:
-            return Sight(flows=flows, servers=2, remaining_us=(5, 9), promised_us=3)
-        return Sight(flows=flows, starting=1, start_us=self.predictions.start_us(function, Variant.GPU).us)
+        found = Sight(flows=flows, starting=1, start_us=self.predictions.start_us(function, Variant.GPU).us)
+        if kind == 0:
+            found = Sight(free=True, explores=self.chance.random() < 0.2)
+        elif kind == 1:
+            found = Sight(flows=flows, servers=2, remaining_us=(5, 9), promised_us=3)
+        elif self.policy.commitments is not None and function.key in self.policy.commitments.lanes:
+            lane = self.policy.commitments.lanes[function.key]
+            found = Sight(rooms=((lane, Room(lane.servers, (3, 7))),), limit_us=self.chance.choice((None, 40)))
+        return replace(
+            found,
+            margin_ppm=self.predictions.margin_ppm(function.key, 99.0),
+            takes_late=self.chance.random() < 0.5,
+            observes=self.chance.random() < 0.1,
+            rule=self.chance.choice((Rule.SCHEDULE, Rule.SCHEDULE, Rule.UTILISATION)),
+        )
+
+    def _arrange(self, functions: list[Function]) -> None:
+        lane = Lane("sim-0", ("sim-0", "sim-1"), 2)
+        self.policy.arrange({function.key: lane for function in functions})
 
     def _push(self, request: QueuedRequest) -> None:
         self.policy.push(request)
@@ -153,7 +183,8 @@ class ScriptedAgent:
     def _end(self, request: QueuedRequest) -> None:
         took_us = self.chance.randint(1, 25)
         self.policy.done(request, took_us)
-        self.predictions.observe_exec(request.flow, Variant.GPU, PRODUCT, took_us)
+        self.predictions.observe_exec(request.flow, Variant.GPU, PRODUCT, took_us, self.chance.randint(1, 9))
+        self.predictions.observe_finish(request.flow, 99.0, request.predicted_exec_us, took_us)
 
     def _odd(self) -> None:
         """What happens now and then."""
@@ -175,6 +206,8 @@ class ScriptedAgent:
             self.predictions.forget(function.key)
         elif dice == 8:
             self.policy.set_weights(Weights({function.key: self.chance.randint(1, 4)}))
+        elif dice == 9:
+            self._arrange(self.chance.sample(self.functions, 3))
         elif dice < 12:
             one_more = self._request(function, "", None)
             self.policy.work_ahead_us(one_more, {function.key, "team-0/f0"})

@@ -36,6 +36,7 @@ from stoker.model.function import (
 )
 from stoker.model.replica import ReplicaSpec, ReplicaState, ReplicaStatus
 from stoker.reasons import Reason
+from stoker.sizing.service_time import ServiceTime
 
 S = 1_000_000
 GPU, CPU = Variant.GPU, Variant.CPU
@@ -121,6 +122,9 @@ class World:
         self.known_start = True
         self.exec_known_us: dict[str, int] = {}
         """What plan() is told of execution times, by key."""
+        self.arrivals: dict[tuple[str, Variant], int] = {}
+        """Counters, as the gateways tell them."""
+        self.service: dict[str, dict[Variant, ServiceTime]] = {}
         self.weights: dict[str, int] = {}
         """Of namespaces."""
 
@@ -144,7 +148,9 @@ class World:
         demand: dict[str, dict[Variant, VariantDemand]] = {}
         for pair in {*self.load, *self.wakes}:
             demand.setdefault(pair[0], {})[pair[1]] = VariantDemand(
-                in_system=self.load.get(pair, 0), last_wake_us=self.wakes.get(pair)
+                in_system=self.load.get(pair, 0),
+                last_wake_us=self.wakes.get(pair),
+                arrivals=self.arrivals.get(pair, 0),
             )
         starts = {key: dict.fromkeys(Variant, self.start_us) for key in self.functions}
         return Observed(
@@ -155,6 +161,7 @@ class World:
             demand=demand,
             start_us=starts if self.known_start else {},
             exec_us={key: dict.fromkeys(Variant, took_us) for key, took_us in self.exec_known_us.items()},
+            service=self.service,
             namespace_weights=self.weights,
             failures=tuple(self.failures),
             leaving=frozenset(r.spec.id for r in self.replicas.values() if r.state is ReplicaState.DRAINING),

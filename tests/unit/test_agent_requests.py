@@ -171,7 +171,7 @@ async def test_a_predicted_miss_is_refused_with_when_it_would_end_unless_late_is
     assert (missed.status, missed.problem["reason"], missed.dispatched) == (429, "PredictedMiss", "0")
     assert 150 < missed.problem["predictedFinishMs"] <= 201
     assert missed.problem["retryAfterMs"] >= 50
-    assert missed.problem["estimated"] is True
+    assert "estimated" not in missed.problem, "the policy has a schedule"
     late = await agent.send(objective_ms=150)
     await agent.until(lambda: agent.queued() == 2)
     gate.let(3)
@@ -185,7 +185,8 @@ async def test_a_grant_is_kept_when_the_prediction_has_turned(agent: AgentUnderT
     assert status == 200
     other = await agent.send()  # takes the only slot meanwhile
     await other.dispatched()
-    sent = await agent.send(on=connection, request_id="granted", late_ok=False, objective_ms=1)
+    # Judged again it would be refused: what runs is predicted to take 125 ms, and so is it.
+    sent = await agent.send(on=connection, request_id="granted", late_ok=False, objective_ms=200)
     await agent.until(lambda: agent.queued() == 1)
     gate.let(2)
     assert (await sent.final()).status == 200
@@ -193,7 +194,8 @@ async def test_a_grant_is_kept_when_the_prediction_has_turned(agent: AgentUnderT
 
 async def test_outstanding_grants_count_as_work_ahead(agent: AgentUnderTest) -> None:
     await agent.warm()  # its prior is half of its objective: 125 ms
-    granted = [await agent.admit(request_id=f"g{number}", late_ok=False) for number in range(4)]
+    # With the first margin, a quarter: 157 ms, 313 ms, 469 ms.
+    granted = [await agent.admit(request_id=f"g{number}", late_ok=False, objective_ms=400) for number in range(4)]
     assert [status for status, _ in granted] == [200, 200, 429, 429]
 
 

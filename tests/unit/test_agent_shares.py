@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from agent_under_test import AgentUnderTest, FakeReplica, Gate, Request, Sent, function, gpu
 
-from stoker.model.function import Sharing
+from stoker.model.function import Priority, Sharing
 from stoker.model.policy import NamespaceRule, Policy, default_policy
 from stoker.policies.queueing.registry import POLICIES
 
@@ -139,3 +139,17 @@ async def test_a_namespace_that_appears_later_has_the_weight_of_its_entry_or_of_
     await teams.backlog(20, "team-a/f", "team-b/f")
     served = await teams.run(RUN)
     assert in_proportion(served["team-a"]), served
+
+
+async def test_a_bound_of_priority_acts_on_the_requests_that_come_after_it_was_changed(teams: Teams) -> None:
+    agent = teams.agent
+    await agent.warm("team-a/f", FakeReplica(teams.line))
+    agent.apply(function("team-a/f", priority=Priority.CRITICAL))
+    bounded = msgspec.structs.replace(default_policy(), others=NamespaceRule(max_priority=Priority.BATCH))
+    seen = Counter[Priority]()
+    for applied in (default_policy(), bounded, default_policy()):
+        agent.agent.set_shares(applied)
+        await teams.backlog(2, "team-a/f")
+        new = Counter(call.request.priority for call in agent.agent._dispatcher.active) - seen
+        assert set(new) == {Priority.BATCH if applied is bounded else Priority.CRITICAL}
+        seen += new

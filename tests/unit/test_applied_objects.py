@@ -114,7 +114,7 @@ def test_a_policy_of_another_name_is_none() -> None:
 def test_what_of_a_policy_does_not_act_is_logged_once_per_change(capsys: pytest.CaptureFixture[str]) -> None:
     applied = AppliedPolicy()
     for _ in range(2):
-        applied.put(policy(admission={"mode": "Observe"}))
+        applied.put(policy(namespaces=[{"name": "a", "weight": 2}]))
     assert capsys.readouterr().out.count("policy_field_without_effect") == 1
     applied.put(policy(queueing="fcfs"))
     assert "policy_field_without_effect" not in capsys.readouterr().out

@@ -10,6 +10,7 @@ from stoker.decisions import RequestRecord
 from stoker.model.demand import VariantDemand
 from stoker.model.device import Device, DeviceKind, Reservation
 from stoker.model.function import ContainerSpec, CpuVariant, Function, FunctionSpec, GpuOption, Slo, Variant
+from stoker.model.policy import default_policy
 from stoker.model.replica import ReplicaSpec, ReplicaState, ReplicaStatus
 from stoker.model.status import Condition, FunctionStatus
 from stoker.prediction import Predictions
@@ -63,7 +64,7 @@ def world(**fields: Any) -> World:
         "pid": 7,
         "url": "http://127.0.0.1:8080",
         "uptime_us": 2_500_000,
-        "queueing": "fcfs",
+        "policy": msgspec.structs.replace(default_policy(), queueing="fcfs"),
         "draining": False,
         "functions": {"default/ocr": OCR},
         "statuses": {"default/ocr": status},

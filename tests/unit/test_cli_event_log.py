@@ -7,7 +7,7 @@ import pytest
 from event_logs import Files, ScriptedAgent, changed, recording
 
 from stoker.replay.lines import records_of
-from stoker.replay.records import Closed, Header
+from stoker.replay.records import VERSION, Closed, Header
 from stoker_cli.console import CommandFailed
 from stoker_cli.event_log import EventLog
 from stoker_cli.main import run
@@ -116,7 +116,7 @@ def test_an_event_log_begins_with_who_wrote_it_and_ends_with_why(tmp_path: Path)
     with (tmp_path / "log").open("rb") as lines:
         (_, first), *_, (_, last) = records_of(lines)
     assert isinstance(first, Header)
-    assert (first.stoker, first.version, last) == ("1.2.3", 1, Closed())
+    assert (first.stoker, first.version, last) == ("1.2.3", VERSION, Closed())
 
 
 def test_a_log_that_was_never_begun_leaves_an_empty_file(tmp_path: Path) -> None:

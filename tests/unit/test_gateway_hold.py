@@ -99,7 +99,10 @@ async def test_the_queue_of_a_function_counts_what_is_held_and_refusals_wake_too
     assert answer.headers["stoker-outcome"] == "refused"
     assert int(answer.headers["stoker-retry-after-ms"]) >= 50
     assert int(answer.headers["retry-after"]) >= 1
-    assert (g.gateway.demand()["ns/f"][Variant.GPU].last_wake_us or 0) > before
+    demand = g.gateway.demand()["ns/f"][Variant.GPU]
+    assert (demand.last_wake_us or 0) > before
+    # Refused ones are demand too, or nobody would scale for them.
+    assert demand.arrivals == 3
     await g.warm()
     assert [a.status for a in await asyncio.gather(*calls)] == [200, 200]
 
@@ -191,6 +194,8 @@ async def test_a_predicted_cold_miss_is_diverted_to_a_cpu_variant_that_is_on_tim
     demand = g.gateway.demand()["ns/f"]
     assert demand[Variant.CPU].last_wake_us is not None
     assert demand[Variant.GPU].last_wake_us is not None
+    # It is demand for the GPU too: had it been warm, the request would have stayed there.
+    assert (demand[Variant.GPU].arrivals, demand[Variant.CPU].arrivals) == (1, 1)
 
 
 async def test_a_diverted_request_waits_for_a_cold_cpu_variant_that_will_be_on_time(start: Start) -> None:

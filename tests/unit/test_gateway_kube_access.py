@@ -216,9 +216,9 @@ async def test_wakes_are_told_as_long_as_they_matter_and_then_forgotten(
     await g.until(lambda: g.gateway.demand()["ns/f"][Variant.GPU].in_system == 0)
     assert g.gateway.demand()["ns/f"][Variant.GPU].last_wake_us is not None
     now: Callable[[], int] = g.gateway._clock_us
-    monkeypatch.setattr(g.gateway, "_clock_us", lambda: now() + 3600 * 10**6)
+    monkeypatch.setattr(g.gateway._demand, "_clock_us", lambda: now() + 3600 * 10**6)
     assert g.gateway.demand() == {}
-    assert g.gateway._called == {}
+    assert g.gateway._demand._called == {}
 
 
 async def test_load_of_a_warm_function_is_told_apart_from_a_wake(start: Start) -> None:

@@ -200,13 +200,17 @@ def test_a_ledger_that_is_garbage_leaves_what_was_known() -> None:
 
 def test_demand_travels_as_ages() -> None:
     demand = {
-        "a/f": {Variant.GPU: VariantDemand(held=2, in_system=3, last_wake_us=1_000_000, oldest_held_us=500_000)},
+        "a/f": {
+            Variant.GPU: VariantDemand(held=2, in_system=3, last_wake_us=1_000_000, oldest_held_us=500_000, arrivals=9)
+        },
         "a/g": {Variant.CPU: VariantDemand(last_wake_us=9_000_000)},
     }
     frame = demand_frame(4, "gateway-a", demand, {}, 2_000_000)
     assert (frame.seq, frame.gateway) == (4, "gateway-a")
     assert frame.functions == {
-        "a/f": {Variant.GPU: VariantDemandReport(held=2, in_system=3, last_wake_ms=1000, oldest_held_ms=1500)},
+        "a/f": {
+            Variant.GPU: VariantDemandReport(held=2, in_system=3, last_wake_ms=1000, oldest_held_ms=1500, arrivals=9)
+        },
         "a/g": {Variant.CPU: VariantDemandReport(last_wake_ms=0)},
     }
 

@@ -14,6 +14,8 @@ from stoker_gateway.kubernetes.settings import ClusterGatewaySettings
 from stoker_runtime.cluster_settings import ClusterSettings
 from stoker_runtime.event_loop import unless
 from stoker_runtime.kube.client import KubeClient
+from stoker_runtime.kube.objects import SmallMeta
+from stoker_runtime.own_kinds import Applied
 from stoker_runtime.settings import BadSetting, ProcessSettings
 
 pytestmark = pytest.mark.unit
@@ -91,3 +93,21 @@ def test_the_place_in_the_cluster_says_what_is_missing(monkeypatch: pytest.Monke
     place.need("pod_ip")
     with pytest.raises(BadSetting, match="STOKER_NODE_NAME is not set"):
         place.need("pod_ip", "node_name")
+
+
+async def test_a_gpu_policy_acts_at_the_gateway_when_it_changes_and_a_bad_one_leaves_it(api: ScriptedApi) -> None:
+    def applied(**spec: object) -> Applied:
+        return Applied(metadata=SmallMeta(name="default"), spec=spec)
+
+    async with KubeClient(api.config) as kube:
+        platform = platform_on(kube)
+        choosing = platform.gateway._choosing
+        platform.book.see_policy(None, applied(profile="Throughput", admission={"mode": "Observe"}))
+        platform._apply()
+        assert (choosing._chooser.name, choosing._enforces) == ("speed-up", False)
+        platform.book.see_policy(None, applied(profile="Throughput", deviceChoice="coin"))
+        platform._apply()
+        assert choosing._chooser.name == "speed-up"
+        platform.book.see_policy(applied(), None)
+        platform._apply()
+        assert (choosing._chooser.name, choosing._enforces) == ("slack", True)

@@ -131,3 +131,46 @@ def test_a_renamed_file_is_no_duplicate_of_the_one_that_is_gone() -> None:
     table.drop("a.yaml")
     snapshot, errors = table.resolve(("b.yaml",))
     assert (snapshot.functions["default/one"].origin, errors) == ("b.yaml", [])
+
+
+def urgent(name: str, priority: str, latency: str = "1s") -> str:
+    return text(name, latency).replace("spec: {", f"spec: {{priority: {priority}, ")
+
+
+BOUND = "---\napiVersion: stoker.dev/v1alpha1\nkind: GpuPolicy\nmetadata: {name: default}\nspec: {namespaces: [%s]}\n"
+BATCH_ONLY, ALL = BOUND % "{name: default, maxPriority: Batch}", BOUND % "{name: other, maxPriority: Batch}"
+
+
+def test_a_function_above_the_priority_of_its_namespace_is_refused_once_with_a_sentence() -> None:
+    table = Table()
+    table.write("b.yaml", BATCH_ONLY)
+    table.write("a.yaml", urgent("one", "Batch") + urgent("two", "Critical"))
+    functions, (error,) = table.now()
+    assert set(functions) == {"default/one"}
+    assert error.startswith(
+        "a.yaml:7: spec.priority: Critical is above Batch, the highest that the GpuPolicy allows in"
+    )
+    assert table.now() == (functions, [])
+    table.write("b.yaml", ALL)
+    assert set(table.now()[0]) == {"default/one", "default/two"}
+
+
+def test_a_bound_that_is_lowered_freezes_nothing_and_raises_nothing() -> None:
+    table = Table()
+    table.write("a.yaml", urgent("one", "Standard"))
+    table.now()
+    table.write("b.yaml", BATCH_ONLY)
+    functions, errors = table.now()
+    assert (functions["default/one"].generation, errors) == (1, [])
+    # Another change of the function is taken over; a higher priority is not, and what was good stays.
+    table.write("a.yaml", urgent("one", "Standard", "2s"))
+    assert table.now()[0]["default/one"].generation == 2
+    table.write("a.yaml", urgent("one", "Critical", "3s"))
+    functions, errors = table.now()
+    assert len(errors) == 1
+    assert (functions["default/one"].generation, functions["default/one"].spec.slo.latency_us) == (2, 2_000_000)
+    table.write("a.yaml", urgent("one", "Batch", "4s"))
+    assert table.now()[0]["default/one"].generation == 3
+    # What was lowered once comes back only within the bound.
+    table.write("a.yaml", urgent("one", "Standard", "4s"))
+    assert len(table.now()[1]) == 1

@@ -7,6 +7,7 @@ from stoker.model.function import Variant
 from stoker.model.replica import ReplicaState
 from stoker.policies.prewarm.histogram import learn
 from stoker.policies.prewarm.interface import ArrivalHistory
+from stoker.sizing.service_time import ServiceTime
 from stoker.wire.cluster import DemandFrame, ProfileReport, ReplicaFrame, ReplicaReport, VariantDemandReport
 from stoker_operator.agent_board import AgentBoard
 from stoker_operator.demand_board import SAME_WAKE_US, DemandBoard
@@ -40,6 +41,30 @@ def test_a_gateway_that_is_lost_holds_nobody_but_its_wakes_are_remembered() -> N
     assert board.demand() == {"team/fn": {GPU: VariantDemand(last_wake_us=10 * S)}}
     board.keep_only(())
     assert board.demand() == {}
+
+
+def test_arrivals_of_gateways_add_up_whichever_of_them_goes_and_comes() -> None:
+    board = DemandBoard()
+
+    def arrivals() -> int:
+        return board.demand()["team/fn"][GPU].arrivals
+
+    # Counters of gateways that ran long before this leader did: those count that are there.
+    board.heard("a", demand(last_wake_ms=0, arrivals=7_000, in_system=2), S)
+    board.heard("b", demand(last_wake_ms=0, arrivals=9_000), S)
+    assert arrivals() == 2
+    board.heard("a", demand(last_wake_ms=0, arrivals=7_010), 2 * S)
+    board.heard("b", demand(last_wake_ms=0, arrivals=9_005), 2 * S)
+    assert arrivals() == 17
+    board.lost("a")
+    assert arrivals() == 17
+    board.heard("a", demand(last_wake_ms=0, arrivals=7_500, in_system=1), 3 * S)
+    assert arrivals() == 18
+    # It was restarted.
+    board.heard("b", demand(last_wake_ms=0, arrivals=3), 3 * S)
+    assert arrivals() == 21
+    board.keep_only(())
+    assert arrivals() == 0
 
 
 def test_an_older_wake_does_not_replace_a_newer_one() -> None:
@@ -149,6 +174,17 @@ def test_of_measured_execution_times_the_longest_median_counts() -> None:
     board.heard("n", frame(profiles={"team/fn": (h100,)}), 1)
     board.heard("m", frame(profiles={"team/fn": (t4, h100)}), 1)
     assert board.exec_us() == {"team/fn": {GPU: 30_500}}
+
+
+def test_execution_times_of_all_nodes_are_pooled_but_for_those_of_agents_that_do_not_tell_them() -> None:
+    board = AgentBoard()
+    assert board.service() == {}
+    old = ProfileReport(variant=GPU, product="T4", p50_ms=30.5, p99_ms=90.0, samples=9)
+    fast = ProfileReport(variant=GPU, product="H100", p50_ms=10.0, p99_ms=10.0, samples=30, mean_ms=10.0)
+    slow = ProfileReport(variant=GPU, product="T4", p50_ms=40.0, p99_ms=40.0, samples=10, mean_ms=40.0)
+    board.heard("n", frame(profiles={"team/fn": (old, fast)}), 1)
+    board.heard("m", frame(profiles={"team/fn": (slow,)}), 1)
+    assert board.service() == {"team/fn": {GPU: ServiceTime(mean_us=17_500, deviation_us=12_990, samples=40)}}
 
 
 def test_a_heartbeat_is_no_news() -> None:

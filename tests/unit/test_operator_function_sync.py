@@ -269,11 +269,11 @@ async def test_what_an_older_function_of_the_name_left_gets_the_new_owner(world:
 
 
 async def test_a_field_that_does_not_act_is_told(world: World) -> None:
-    world.applied(2, priority="Batch")
+    world.applied(2, rollout={"canaryPercent": 10})
     world.plan()
     await world.sync.handle(KEY)
     assert world.stalled()[:2] == ("False", "Ready")
-    assert "spec.priority does not act yet" in world.stalled()[2]
+    assert "spec.rollout.canaryPercent does not act yet" in world.stalled()[2]
 
 
 async def test_images_that_are_not_kept_are_told_and_stall_nothing(world: World) -> None:

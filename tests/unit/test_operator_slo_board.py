@@ -84,6 +84,17 @@ def test_what_is_older_than_the_window_is_forgotten() -> None:
     assert board.attainment("team/fn", later) is None
 
 
+def test_what_ran_on_cpus_instead_of_gpus_is_told_as_a_part_of_what_came() -> None:
+    board = begun("a")
+    for diverted in (10, 25):
+        slo = {"team/fn": SloReport(offered=4 * diverted, on_time=0, diverted=diverted)}
+        board.heard("a", DemandFrame(seq=1, gateway="a", slo=slo), diverted * S)
+    attained = board.attainment("team/fn", 25 * S)
+    assert attained == Attainment(100, 0, 25)
+    assert attained.diverted_percent == 25.0
+    assert Attainment(10, 10).diverted_percent is None
+
+
 def test_functions_and_gateways_that_are_gone_leave_nothing() -> None:
     board = begun("a")
     board.heard("a", counts(10, 5), 0)

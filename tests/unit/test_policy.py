@@ -9,6 +9,7 @@ from stoker.model.function import KeepAlivePolicy, PreWarmPolicy, Priority, Vari
 from stoker.model.mode import Mode
 from stoker.model.policy import PROFILES, AdmissionMode, NamespaceRule, PodSecurity, Policy, Toleration, default_policy
 from stoker.policies.allocation.registry import ALLOCATION
+from stoker.testing.builders import make_function
 from stoker.wire.policy import decode_policy, default_policy_document
 
 pytestmark = pytest.mark.unit
@@ -36,6 +37,15 @@ def test_every_part_of_a_profile_counts_until_another_is_named() -> None:
     assert (fair.queueing, fair.allocation) == ("mqfq-sticky", "fair")
     assert policy(profile="FairShare", allocation="lru").allocation == "lru"
     assert policy(keepAlive={"policy": "SkiRental"}).keep_alive is KeepAlivePolicy.SKI_RENTAL
+
+
+def test_admission_and_device_choice_are_the_profile_s_until_named() -> None:
+    assert (default_policy().admission_policy, default_policy().device_choice) == ("schedule-based", "slack")
+    throughput = policy(profile="Throughput")
+    assert (throughput.admission_policy, throughput.device_choice) == ("utilisation-threshold", "speed-up")
+    named = policy(profile="Throughput", admission={"policy": "none"}, deviceChoice="landlord")
+    assert (named.admission_policy, named.device_choice) == ("none", "landlord")
+    assert named.admission is AdmissionMode.ENFORCE
 
 
 @pytest.mark.parametrize("name", sorted(set(ALLOCATION) - {"greedy-dual"}))
@@ -128,6 +138,8 @@ def test_a_pod_goes_to_the_first_pool_that_takes_it() -> None:
     [
         ({"queueing": "lifo"}, "spec.queueing", "Invalid enum value"),
         ({"profile": "Cheapest"}, "spec.profile", "Invalid enum value"),
+        ({"admission": {"policy": "by-luck"}}, "spec.admission.policy", "Invalid enum value"),
+        ({"deviceChoice": "coin"}, "spec.deviceChoice", "Invalid enum value"),
         ({"more": 1}, "spec", "unknown field more"),
         ({"namespaces": [{"name": "a"}, {"name": "a"}]}, "spec.namespaces", "must not name anything twice"),
         ({"pools": [{"name": "p", "nodeSelector": {"a b": "c"}}]}, "spec.pools[0].nodeSelector", "must be a label key"),
@@ -145,13 +157,13 @@ def test_what_is_wrong_is_named_with_its_path(spec: dict[str, Any], path: str, w
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ({"admission": {"mode": "Observe"}}, "admission.mode"),
         ({"memoryEnforcement": "Observe"}, "memoryEnforcement"),
         ({"prefetch": {"nodesPerFunction": 2}}, "prefetch"),
         ({"prices": [{"product": "cpu", "perHour": 1}]}, "prices"),
         ({"pools": [{"name": "p"}]}, "pools"),
-        ({"queueing": "mqfq", "allocation": "fair", "namespaces": RULES}, "namespaces"),
-        ({"namespaces": [{"name": "a", "maxGpus": 1}]}, "namespaces"),
+        ({"namespaces": [{"name": "a", "podSecurity": "Baseline", "allowedLabelPrefixes": ["x"]}]}, "namespaces[].pod"),
+        ({"namespaces": [{"name": "*", "hostnameSuffixes": ["example.org"]}]}, "namespaces[].podSecurity"),
+        ({"namespaces": [{"name": "a", "maxCostPerHour": 2}]}, "namespaces[].maxCostPerHour"),
         ({"namespaces": [{"name": "a", "weight": 2}]}, "namespaces[].weight"),
     ],
 )
@@ -164,7 +176,6 @@ def test_each_field_that_does_not_act_embedded_is_told_in_one_sentence(spec: dic
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ({"admission": {"mode": "Observe"}}, "admission.mode"),
         ({"prices": [{"product": "cpu", "perHour": 1}]}, "prices"),
         ({"namespaces": [{"name": "a", "weight": 2}]}, "namespaces[].weight"),
         ({"namespaces": [{"name": "*", "maxCostPerHour": 2}, {"name": "a"}]}, "namespaces[].maxCostPerHour"),
@@ -196,6 +207,25 @@ def test_where_the_weight_of_a_namespace_acts_depends_on_the_policies(
     assert not alike.warnings
 
 
+def test_requests_have_no_higher_priority_than_their_namespace_may() -> None:
+    bounds = [{"name": "*", "maxPriority": "Standard"}, {"name": "low", "maxPriority": "Batch"}, {"name": "high"}]
+    chosen = policy(namespaces=[*bounds[:2], {**bounds[2], "maxPriority": "Critical"}])
+
+    def priority(namespace: str, asked: Priority) -> Priority:
+        return chosen.bounded(make_function(namespace=namespace, priority=asked))
+
+    assert [priority("any", asked) for asked in Priority] == [Priority.BATCH, Priority.STANDARD, Priority.STANDARD]
+    assert {priority("low", asked) for asked in Priority} == {Priority.BATCH}
+    assert [priority("high", asked) for asked in Priority] == list(Priority)
+    assert default_policy().bounded(make_function(priority=Priority.CRITICAL)) is Priority.CRITICAL
+
+
+def test_gpus_are_bounded_where_a_bound_is_named() -> None:
+    chosen = policy(namespaces=[{"name": "*", "maxGpus": 8}, {"name": "a", "maxGpus": 0}])
+    assert chosen.max_gpus(["b", "a"]) == {"a": 0, "b": 8}
+    assert default_policy().max_gpus(["a"]) == {}
+
+
 def test_weights_are_told_of_the_namespaces_that_do_not_weigh_one() -> None:
     chosen = policy(namespaces=[{"name": "*", "weight": 2}, {"name": "a", "weight": 1}, {"name": "b", "weight": 5}])
     assert chosen.weights(["c", "b", "a"]) == {"b": 5, "c": 2}
@@ -206,7 +236,7 @@ def test_what_acts_in_a_cluster_is_not_warned_about() -> None:
     assert not policy(
         profile="LatencyFirst",
         queueing="edf",
-        admission={"mode": "Enforce"},
+        admission={"mode": "Observe"},
         keepAlive={"maxTtl": "1m"},
         preWarm={"policy": "Histogram"},
         memoryEnforcement="Observe",
@@ -222,8 +252,11 @@ def test_what_acts_embedded_is_not_warned_about() -> None:
         profile="LatencyFirst",
         queueing="edf",
         allocation="greedy-dual",
+        admission={"policy": "utilisation-threshold", "mode": "Observe"},
+        deviceChoice="landlord",
         keepAlive={"maxTtl": "1m"},
         preWarm={"policy": "Histogram"},
+        namespaces=[{"name": "*", "maxPriority": "Standard"}, {"name": "a", "maxGpus": 1}],
     ).warnings
 
 

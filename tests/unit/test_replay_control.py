@@ -77,10 +77,34 @@ def test_a_start_up_time_that_a_plan_was_told_is_the_predictions_own() -> None:
         predictions.observe_start(function.key, GPU, us)
     told = {function.key: {GPU: predictions.start_us(function, GPU).us}}
     recorder.plan(replace(world.observed(), start_us=told), world.now_us, world.params)
-    assert replayed(files.lines).compared == {"estimate": 2, "plan": 1}
+    assert replayed(files.lines).compared == {"estimate": 3, "plan": 1}
     found = replay([changed(line, us=5) if b"started" in line else line for line in files.lines])
     assert found.difference is not None
     assert found.difference.kind == "estimate"
+
+
+def test_plans_that_scale_by_rates_replay_from_the_begin_of_each_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = Files()
+    recorder = recording(files, part_bytes=15_000)
+    predictions = recorder.make_predictions()
+    monkeypatch.setattr(planning_world, "plan", recorder.plan)
+    function = make_function("a", max_replicas=4)
+    world = World([function], gpus(4))
+    world.known_start = False
+    for number in range(60):
+        predictions.observe_exec(function.key, GPU, "A100-40GB", 400_000 + 5_000 * (number % 7))
+        world.arrivals[function.key, GPU] = 5 * number
+        world.want("a", 1 + number % 4)
+        took = predictions.service(function.key, GPU)
+        assert took is not None
+        world.service = {function.key: {GPU: took}}
+        world.exec_known_us = {function.key: predictions.exec_us(function, GPU).us} if world.replicas else {}
+        world.step(500_000)
+    sizing = world.memory.functions[function.key].sizing[GPU]
+    assert sizing.steady is not None
+    assert (sizing.steady.count, len(world.replicas)) == (4, 4)
+    assert len(files.files) > 2
+    assert sum(replayed(lines).compared.get("plan", 0) for lines in files.files) == 60
 
 
 def test_a_plan_that_cannot_be_written_down_ends_the_log_and_is_made_all_the_same() -> None:

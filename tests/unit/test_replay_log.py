@@ -10,6 +10,7 @@ from event_logs import Files, ScriptedAgent, changed, recording, replayed
 from stoker.replay.journal import Journal
 from stoker.replay.lines import BadLog
 from stoker.replay.picture import BadPicture, Node, picture, restored
+from stoker.replay.records import VERSION
 from stoker.replay.replayer import replay
 from stoker.testing.builders import make_request, make_slot
 
@@ -41,7 +42,7 @@ def with_line(lines: list[bytes], index: int, line: bytes) -> list[bytes]:
         (b'"event":"expire"', {"ids": ["somebody"]}, "expire"),
         (b'"event":"ahead"', {"work_us": 12_345}, "ahead"),
         (b'"event":"cancel"', {"found": True}, "cancel"),
-        (b'"event":"judge"', {"refusal": {"status": 429, "reason": "PredictedMiss", "detail": "no"}}, "judge"),
+        (b'"event":"judge"', {"verdict": {"promise_us": 7}}, "judge"),
     ],
 )
 def test_a_decision_that_was_changed_is_found_where_it_stands(
@@ -99,7 +100,7 @@ BAD: list[tuple[Callable[[list[bytes]], list[bytes]], int, str]] = [
     (lambda log: [log[0][:30]], 1, "no whole line"),
     (lambda log: [b"hello\n", *log[1:]], 1, "no header of an event log"),
     (lambda log: log[1:], 1, "no header of an event log"),
-    (lambda log: [changed(log[0], version=2), *log[1:]], 1, "has version 2 and this Stoker replays 1"),
+    (lambda log: [changed(log[0], version=VERSION + 1), *log[1:]], 1, f"has version {VERSION + 1} and this Stoker replays {VERSION}"),
     (lambda log: [changed(log[0], devices=5), *log[1:]], 1, "no record of an event log"),
     (lambda log: [*log[:5], b"{}\n", *log[5:]], 6, "no record of an event log"),
     (lambda log: [*log[:5], b"\xff\n", *log[5:]], 6, "no record of an event log"),

@@ -173,16 +173,20 @@ def test_devices_are_made_of_their_choices_and_gpus_take_another_memory(tmp_path
 def test_a_policy_sets_what_it_names_and_is_called_after_it(tmp_path: Path) -> None:
     policy = (
         "{queueing: edf, serveLate: false, eviction: lru, allocation: greedy-dual, preWarm: Cron, keepAlive: FixedTTL, "
-        "keepAliveTtl: 90s, admission: Observe}"
+        "keepAliveTtl: 90s, admission: Observe, deviceChoice: speed-up}"
     )
     scenario = read_scenario(
         written(tmp_path, GOOD.replace("edf", policy) + "form: replicas\nworld: kubernetes-shared\n")
     )
     choice = scenario.choices[1]
-    assert choice.label == "edf as published lru greedy-dual pre-warm Cron FixedTTL ttl 90 s Observe"
+    assert choice.label == "edf as published lru greedy-dual pre-warm Cron FixedTTL ttl 90 s Observe speed-up"
     setup = setup_of(scenario, choice, devices_of(scenario), 5)
     assert (setup.queueing, setup.serve_late, setup.seed, setup.form) == ("edf", False, 5, Form.REPLICAS)
     assert (setup.plan.pre_warm, setup.admission) == (PreWarmPolicy.CRON, AdmissionMode.OBSERVE)
+    assert (setup.device_choice, setup_of(scenario, scenario.choices[0], devices_of(scenario), 5).device_choice) == (
+        "speed-up",
+        "slack",
+    )
     assert setup.delays == KUBERNETES_SHARED
     kept = with_keep_alive(made(scenario_text=GOOD, folder=tmp_path), choice).functions[0].definition.spec.scaling
     assert (kept.keep_alive, kept.keep_alive_ttl_us) == (KeepAlivePolicy.FIXED_TTL, 90_000_000)

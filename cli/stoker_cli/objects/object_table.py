@@ -1,4 +1,5 @@
-"""Objects of many files into one set: who owns a name, what survives a bad edit, how generations count.
+"""Objects of many files into one set: who owns a name, what survives a bad edit, how generations count, and whose
+priority the GpuPolicy allows (in a cluster an admission policy refuses the others).
 
 Pure bookkeeping over object_file: no file system, no time. Files come in the order in which they were named.
 """
@@ -8,8 +9,8 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
-from stoker.model.function import Function
-from stoker.model.policy import Policy
+from stoker.model.function import Function, Priority
+from stoker.model.policy import Policy, default_policy
 from stoker_cli.objects.documents import ObjectError
 from stoker_cli.objects.object_file import FileObjects, Key, Loaded
 
@@ -31,6 +32,9 @@ class ObjectTable:
         self._owners: dict[Key, str] = {}
         self._told: set[tuple[Key, str]] = set()
         self._generations: dict[str, Function] = {}
+        self._accepted: dict[str, Function] = {}
+        self._too_high: dict[str, Function] = {}
+        """Those that were refused for their priority, as they were then."""
 
     def put(self, file: str, loaded: FileObjects) -> None:
         """A file was read. Its objects that are broken now stay as they were; so do missing ones if part is unread."""
@@ -65,14 +69,36 @@ class ObjectTable:
                     self._told.add((key, file))
                     errors.append(_duplicate(key, self._files[file][key], file, owner))
         self._owners = {key: owner for key, owner in self._owners.items() if key in chosen}
+        policy = next((one.value for one in chosen.values() if isinstance(one.value, Policy)), None)
         functions: dict[str, Function] = {}
-        policy: Policy | None = None
-        for loaded in chosen.values():
-            if isinstance(loaded.value, Policy):
-                policy = loaded.value
-            else:
-                functions[loaded.value.key] = self._numbered(loaded.value)
+        too_high: dict[str, Function] = {}
+        for (_, name), loaded in chosen.items():
+            function = loaded.value
+            if isinstance(function, Policy):
+                continue
+            bound = self._bound(function, policy or default_policy())
+            if bound is not None:
+                too_high[name] = function
+                if self._too_high.get(name) != function:
+                    errors.append(_above(function, bound, loaded.line, self._owners["GpuFunction", name]))
+                if name not in self._accepted:
+                    continue
+                # As after any bad edit, the last good one stays.
+                function = self._accepted[name]
+            functions[name] = self._numbered(function)
+        self._too_high = too_high
+        self._accepted = dict(functions)
         return StoreSnapshot(functions=functions, policy=policy), errors
+
+    def _bound(self, function: Function, policy: Policy) -> Priority | None:
+        """The bound that the function's priority is above; None: it may have it. One that has been accepted stays so
+        when the bound is lowered, and its requests have the bound's priority from then on (Policy.bounded).
+        """
+        bound, asked = policy.rule(function.namespace).max_priority, function.spec.priority
+        before = self._accepted.get(function.key)
+        if asked.level <= bound.level or (before is not None and asked.level <= before.spec.priority.level):
+            return None
+        return bound
 
     def _claims(self, ordered: list[str]) -> dict[Key, list[str]]:
         claims: dict[Key, list[str]] = {}
@@ -88,6 +114,14 @@ class ObjectTable:
         numbered = msgspec.structs.replace(function, generation=generation)
         self._generations[function.key] = numbered
         return numbered
+
+
+def _above(function: Function, bound: Priority, line: int, file: str) -> ObjectError:
+    message = (
+        f"{function.spec.priority.value} is above {bound.value}, the highest that the GpuPolicy allows in namespace "
+        f"{function.namespace} (spec.namespaces[].maxPriority): lower it, or have the bound raised"
+    )
+    return ObjectError(file=file, line=line, path="spec.priority", message=message)
 
 
 def _duplicate(key: Key, loser: Loaded, file: str, owner: str) -> ObjectError:

@@ -1,7 +1,8 @@
 """Where a replica goes: the free devices, and what is claimed for whom. A board for one plan.
 
 Best fit: an exclusive replica takes the smallest free device that holds it, a shared one goes to a device that is
-shared already before it opens another. All devices of a replica are in one node. Devices that are alike are one class,
+shared already before it opens another; but not to one whose slots its own function fills already, where it would add
+nothing, while there is another. All devices of a replica are in one node. Devices that are alike are one class,
 judged once, so that thousands of them cost little; and a need that found no place is not looked for again, because
 within a plan devices only fill up.
 """
@@ -16,8 +17,12 @@ from stoker.control.occupancy import Occupancy, is_shared_by_pods
 from stoker.control.planning import Claim, Pair
 from stoker.model.device import Device, DeviceKind, Reservation
 from stoker.model.function import Sharing, Variant
+from stoker.names import parse_replica_id
 
 NOWHERE: frozenset[str] = frozenset()
+_Fit = tuple[bool, bool, int, str]
+_Free = tuple[_Fit, str, str]
+"""How well a device fits, its node, its id."""
 
 
 class Board(Occupancy):
@@ -139,19 +144,19 @@ class Board(Occupancy):
             self._full.add(search)
         return chosen
 
-    def _free(self, need: Need, pair: Pair, avoid: frozenset[str]) -> list[tuple[tuple[bool, int, str], str, str]]:
+    def _free(self, need: Need, pair: Pair, avoid: frozenset[str]) -> list[_Free]:
         """Devices to choose from, as (fit, node, id): all that are free, or where one is enough the best ones."""
         found = []
         passes: dict[str, bool] = {}
         for number in self._suited((need,)):
             some = iter(self._vacant[number])
             for device in self._open(some, need, pair, avoid, passes):
-                found.append((self._fit(device, need), device.node, device.id))
+                found.append((self._fit(device, need, pair), device.node, device.id))
                 if need.count == 1:
                     break  # the vacant ones of a class are alike, and come by id
             if need.sharing is Sharing.SHARED:
                 more = self._open(self._shared[number], need, pair, avoid, passes)
-                found.extend((self._fit(device, need), device.node, device.id) for device in more)
+                found.extend((self._fit(device, need, pair), device.node, device.id) for device in more)
         return found
 
     def _open(
@@ -169,10 +174,13 @@ class Board(Occupancy):
             elif self.is_free(device, need, pair):
                 yield device
 
-    def _fit(self, device: Device, need: Need) -> tuple[bool, int, str]:
+    def _fit(self, device: Device, need: Need, pair: Pair) -> _Fit:
+        """The less, the better: it adds slots, it opens no other device, it leaves less memory unused."""
         held = self.held[device.id]
         left_mib = device.memory_mib - sum(r.memory_mib for r in held)
-        return (need.sharing is Sharing.SHARED and not held, left_mib, device.id)
+        shared = need.sharing is Sharing.SHARED
+        crowded = shared and device.kind is DeviceKind.GPU and _of_function(pair[0], held) >= device.slots
+        return (crowded, shared and not held, left_mib, device.id)
 
     def is_viable(self, claim: Claim, leaving: Collection[str]) -> bool:
         """Whether the claimed devices will fit the claimant when all that leave have gone."""
@@ -268,11 +276,17 @@ def _takes_more(device: Device) -> bool:
     return not device.node or device.kind is DeviceKind.CPU or is_shared_by_pods(device)
 
 
-def _best(free: list[tuple[tuple[bool, int, str], str, str]], count: int) -> tuple[str, ...] | None:
+def _of_function(key: str, held: Iterable[Reservation]) -> int:
+    """How many of the reservations are of replicas of the function."""
+    own = (r.replica_id for r in held if r.replica_id.startswith(f"{key}-"))
+    return sum(parse_replica_id(replica_id).function == key for replica_id in own)
+
+
+def _best(free: list[_Free], count: int) -> tuple[str, ...] | None:
     """The best `count` devices of one node: of several nodes, the one that has the fewest to spare."""
     if count == 1:
         return (min(free)[2],) if free else None
-    by_node: dict[str, list[tuple[tuple[bool, int, str], str, str]]] = {}
+    by_node: dict[str, list[_Free]] = {}
     for entry in free:
         by_node.setdefault(entry[1], []).append(entry)
     enough = [entries for entries in by_node.values() if len(entries) >= count]

@@ -115,6 +115,9 @@ def _starting(draft: Draft, pair: Pair, starting: Sequence[ReplicaStatus]) -> Sa
 
 def _waiting(draft: Draft, wanted: Function, pair: Pair) -> Said:
     """Why a wanted replica is not even started."""
+    denial = draft.purse.denial(pair)
+    if denial is not None:
+        return Reason.COST_BOUND, denial
     if pair in draft.over_quota:
         return Reason.QUOTA_EXCEEDED, sentences.over_quota(draft, pair)
     blockers = draft.fleet.blockers(pair)
@@ -138,6 +141,9 @@ def _at_zero(draft: Draft, pair: Pair) -> Said:
     blockers = draft.fleet.blockers(pair)
     if blockers:
         return blockers[0].waiting or Reason.UNFIT_DEVICE, blockers[0].unfit
+    denial = draft.purse.denial(pair)
+    if denial is not None:
+        return Reason.COST_BOUND, denial
     return Reason.SCALED_TO_ZERO, sentences.at_zero(draft, pair)
 
 

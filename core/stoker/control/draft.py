@@ -24,6 +24,7 @@ from stoker.control.planning import (
     Start,
     Usage,
 )
+from stoker.control.purse import Purse
 from stoker.control.shares import lead_us, namespace_of
 from stoker.control.tenancy import Tenant, Tenants, gave_way_us, tenants
 from stoker.model.demand import VariantDemand
@@ -89,10 +90,12 @@ class Draft:
         self._gave_way_us: dict[tuple[str, Variant], int] | None = None
         self._keep_alive: dict[KeepAlivePolicy, EvictionPolicy] = {}
         self._freed: set[str] | None = None
-        self._blocked: Counter[str] | None = None
+        self.blocked_gpus: Counter[str] | None = None
+        """Of stoker.control.quota."""
         self._misfits: dict[Needs, str | None] = {}
         self._needs: dict[tuple[Pair, str], Needs] = {}
         self._due_us: int | None = None
+        self.purse = Purse(self)
 
     def due(self, at_us: int) -> None:
         """Something may have to be done at this time."""
@@ -266,27 +269,6 @@ class Draft:
         """Replicas of the pair that nobody may take away: minReplicas, or what a window wants."""
         least = max(function.min_replicas_of(pair[1]), self.forecast(pair).firm)
         return min(least, function.max_replicas_of(pair[1]))
-
-    def exceeds_quota(self, pair: Pair, need: Need) -> bool:
-        """Whether one more replica would hold more GPUs than the namespace may."""
-        if pair[1] is not Variant.GPU or not self.observed.max_gpus:
-            return False
-        namespace = pair[0].partition("/")[0]
-        bound = self.observed.max_gpus.get(namespace)
-        if bound is None:
-            return False
-        held = self.board.gpus_wanted(namespace, pair) - self.blocked_gpus().get(namespace, 0)
-        return held + need.count > bound
-
-    def blocked_gpus(self) -> dict[str, int]:
-        """GPUs by namespace that blockers hold: nobody gets anything for them, so they count for no bound."""
-        if self._blocked is None:
-            self._blocked = Counter()
-            for pair in self.fleet.blocking():
-                for replica in self.fleet.all_of(pair):
-                    if replica.unfit:
-                        self._blocked[pair[0].partition("/")[0]] += len(self.devices_of(replica))
-        return self._blocked
 
     def avoided(self, pair: Pair) -> frozenset[str]:
         """Nodes where no replica of the pair may be tried now: the last pods there got unfit devices.

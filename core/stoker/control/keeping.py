@@ -1,4 +1,5 @@
-"""How long idle replicas stay: asks the keep-alive policy of the function, or the platform's, up to keepAlive.maxTtl.
+"""How long idle replicas stay: asks the keep-alive policy of the function, or the platform's, up to keepAlive.maxTtl
+and to what bounds on cost pay for (stoker.control.purse).
 
 The policies are those of stoker.policies.eviction, the same objects that the simulator's late binding asks. One of them
 draws, so what is asked for one idle period must be told from the next: a replica's start and what it has served.
@@ -27,7 +28,8 @@ def stays_us(draft: Draft, function: Function, pair: Pair, replica: ReplicaStatu
         kept_us = scaling.keep_alive_ttl_us
     else:
         kept_us = _asked_us(draft, policy, function, pair, replica)
-    return kept_us if params.keep_alive_max_us is None else min(kept_us, params.keep_alive_max_us)
+    kept_us = kept_us if params.keep_alive_max_us is None else min(kept_us, params.keep_alive_max_us)
+    return kept_us if replica is None else draft.purse.kept_us(kept_us, pair, function, replica)
 
 
 def _asked_us(

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from stoker.control import allocation, candidates, resting, rollout, shares, unfit, worth
+from stoker.control import allocation, candidates, quota, resting, rollout, shares, slo_scaling, unfit, worth
 from stoker.control.conditions import describe
 from stoker.control.draft import Draft
 from stoker.control.fleet import is_blocker
@@ -44,6 +44,7 @@ def plan(observed: Observed, now_us: int, params: PlanParams, *, describes: bool
     awake = _fold(draft)
     _kill_broken(draft)
     _remove_deleted(draft)
+    draft.purse.enforce()
     wants = [want for function in awake for variant in function.variants for want in shape(draft, function, variant)]
     draft.board.set_claims(_standing_claims(draft, wants))
     _serve(draft, wants)
@@ -53,6 +54,7 @@ def plan(observed: Observed, now_us: int, params: PlanParams, *, describes: bool
     for function in awake:
         for variant in function.variants:
             _charge(draft, (function.key, variant))
+    bounds = draft.purse.bounds()
     busy = bool(draft.fleet.by_id or draft.waiting or draft.actions)
     return Plan(
         actions=tuple(draft.actions),
@@ -60,6 +62,7 @@ def plan(observed: Observed, now_us: int, params: PlanParams, *, describes: bool
         memory=PlanMemory(
             functions=draft.memory, claims=tuple(draft.board.claims), clocks=draft.clocks, shares=draft.shares
         ),
+        bounds=bounds,
         next_due_us=draft.next_due_us(busy=busy),
     )
 
@@ -101,6 +104,7 @@ def _fold(draft: Draft) -> list[Function]:
             credit[variant] = allocation.grow_credit(before, draft.fleet.all_of(pair), draft.clocks.get(variant, 0.0))
         draft.memory[key] = memory if credit == memory.credit else replace(memory, credit=credit)
         draft.look_ahead(function)
+        slo_scaling.learn(draft, function)
     return awake
 
 
@@ -169,7 +173,7 @@ def _standing_claims(draft: Draft, wants: Iterable[Want]) -> list[Claim]:
     """The claims whose pair still wants a device badly enough, and whose devices will fit it."""
     open_wants: dict[Pair, int] = {}
     for want in wants:
-        if want.rank is not Rank.WEAK:
+        if want.rank is not Rank.WEAK and not draft.purse.denies(want.pair, want.function, promised=want.promised):
             open_wants[want.pair] = open_wants.get(want.pair, 0) + 1
     standing = []
     for claim in draft.board.claims:
@@ -187,6 +191,10 @@ def _serve(draft: Draft, wants: list[Want]) -> None:
     for want in _in_order(draft, wants):
         pair = want.pair
         if pair in refused:
+            continue
+        if draft.purse.denies(pair, want.function, promised=want.promised):
+            draft.waiting.add(pair)
+            refused.add(pair)
             continue
         if _start(draft, want):
             if want.backlogged:
@@ -250,12 +258,12 @@ def _settle_shares(draft: Draft) -> None:
 def _start(draft: Draft, want: Want) -> bool:
     pair = want.pair
     avoid = draft.avoided(pair)
-    for need in draft.needs(want.function, pair[1]):
-        if draft.exceeds_quota(pair, need):
+    for need in draft.purse.in_order(pair, want.function, draft.needs(want.function, pair[1])):
+        if quota.exceeds(draft, pair, need):
             draft.over_quota.add(pair)
             continue
         devices = draft.board.place(need, pair, avoid)
-        if devices is not None:
+        if devices is not None and draft.purse.pays(pair, want.function, need, devices, promised=want.promised):
             draft.over_quota.discard(pair)
             draft.start(pair, want.function, need, devices)
             return True
@@ -266,7 +274,7 @@ def _free_devices(draft: Draft, want: Want) -> bool:
     """Claim devices for the want, draining who must give way; False when nothing can be freed now."""
     pair = want.pair
     tenant = pair[0].partition("/")[0] if pair in draft.over_quota else None
-    needs = draft.needs(want.function, pair[1])
+    needs = draft.purse.in_order(pair, want.function, draft.needs(want.function, pair[1]))
     eviction = next((e for need in needs if (e := candidates.find(draft, want, need, tenant)) is not None), None)
     if eviction is None:
         return False

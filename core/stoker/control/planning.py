@@ -5,13 +5,18 @@ All times are microseconds on one monotonic clock. A pair is one (function key, 
 
 from msgspec import Struct
 
+from stoker.cost.costs import NO_COSTS, Bounds, Costs
 from stoker.model.demand import Demand
 from stoker.model.device import Device, Reservation
 from stoker.model.function import Function, KeepAlivePolicy, PreWarmPolicy, Sharing, Variant
+from stoker.model.policy import ScalingPolicy
 from stoker.model.replica import ReplicaSpec, ReplicaStatus
 from stoker.model.status import FunctionStatus
 from stoker.policies.prewarm.interface import WAIT_WEIGHT, ArrivalHistory
 from stoker.reasons import Reason
+from stoker.sizing.arrival_rate import ArrivalRates
+from stoker.sizing.service_time import ServiceTime
+from stoker.sizing.steady import Steady
 
 Pair = tuple[str, Variant]
 
@@ -121,6 +126,16 @@ class NodeBackOff(Struct, frozen=True, kw_only=True):
     """The unfit replicas that are counted, with their starts (ids are used again)."""
 
 
+class Sizing(Struct, frozen=True, kw_only=True):
+    """What scaling by objective remembers of a pair while it has replicas or requests (stoker.control.slo_scaling)."""
+
+    rates: ArrivalRates
+    service: ServiceTime | None = None
+    """Its execution times, smoothed; None: they are not known yet."""
+    steady: Steady | None = None
+    """None: nothing is known of its execution times yet."""
+
+
 class FunctionMemory(Struct, frozen=True, kw_only=True):
     """What plan() remembers of one function."""
 
@@ -145,6 +160,7 @@ class FunctionMemory(Struct, frozen=True, kw_only=True):
     """By node."""
     arrivals: ArrivalHistory = ArrivalHistory()
     """Of the primary variant; kept only while a policy of the function learns from it."""
+    sizing: dict[Variant, Sizing] = {}
 
 
 class Level(Struct, frozen=True):
@@ -208,6 +224,8 @@ class Observed(Struct, frozen=True, kw_only=True):
     """Measured start-up by pair, cold to warm; a pair without an entry was never measured."""
     exec_us: dict[str, dict[Variant, int]] = {}
     """Measured execution times of pairs with replicas; a pair without an entry was never measured."""
+    service: dict[str, dict[Variant, ServiceTime]] = {}
+    """The same in full, of pairs with replicas or demand."""
     failures: tuple[Failure, ...] = ()
     """Failures since the last plan."""
     leaving: frozenset[str] = frozenset()
@@ -225,6 +243,7 @@ class Observed(Struct, frozen=True, kw_only=True):
     """Shares of namespaces under contention; 1 without an entry."""
     nodes: dict[Pair, frozenset[str]] = {}
     """Nodes that the pods of a pair may go to (GpuPolicy.pools); a pair without an entry may go to any."""
+    costs: Costs = NO_COSTS
 
 
 class PlanParams(Struct, frozen=True, kw_only=True):
@@ -252,6 +271,7 @@ class PlanParams(Struct, frozen=True, kw_only=True):
     """Of functions that do not set scaling.preWarm."""
     keep_alive: KeepAlivePolicy = KeepAlivePolicy.FIXED_TTL
     """Of functions that do not set scaling.keepAlive.policy."""
+    scaling: ScalingPolicy = ScalingPolicy.SLO
     seed: int = 0
     """Of a policy that draws."""
     wait_weight: int = WAIT_WEIGHT
@@ -268,4 +288,6 @@ class Plan(Struct, frozen=True, kw_only=True):
     actions: tuple[Action, ...]
     statuses: dict[str, FunctionStatus]
     memory: PlanMemory
+    bounds: Bounds = {}
+    """What requests may not have now for what it costs; functions without a bound have no entry."""
     next_due_us: int

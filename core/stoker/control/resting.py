@@ -54,6 +54,7 @@ def _is_settled(memory: FunctionMemory, function: Function) -> bool:
         or memory.back_off
         or memory.waiting_since_us
         or memory.unfit_on
+        or memory.sizing
         or memory.arrivals.last_us is not None
         or len(memory.credit) != len(function.variants)
     ):

@@ -1,8 +1,10 @@
 """How many replicas of a variant are wanted, and which may go for lack of use. Knows one pair at a time.
 
-replicas = clamp(ceil(in system / concurrency), min, max) (concurrency target; a model of queueing comes later).
-A wake is a weak want of one: it takes a free device and never another function's. What is forecast is wanted like
-minReplicas where the user named the time (firm), and like a wake where a policy guessed it (weak).
+Concurrency target: replicas = clamp(ceil(in system / concurrency), min, max). Scaling by objective: what that needs
+(stoker.control.slo_scaling); those of them that requests are here for may take devices from others, and the rest, which
+are there for what may come, take free ones only. A wake is a weak want of one: it takes a free device and never another
+function's. What is forecast is wanted like minReplicas where the user named the time (firm), and like a wake where a
+policy guessed it (weak).
 """
 
 from collections.abc import Iterable
@@ -34,16 +36,21 @@ def size_of(  # noqa: PLR0917  one pair's facts
     now_us: int,
     wake_lasts_us: int,
     forecast: Forecast = NOTHING,
+    sized: int | None = None,
 ) -> Size:
-    """What is wanted of a pair with `load` requests that need a replica. A wake counts for `wake_lasts_us`."""
+    """What is wanted of a pair with `load` requests that need a replica. A wake counts for `wake_lasts_us`. `sized` is
+    what the objective needs while requests come; None: nobody knows.
+    """
     most = function.max_replicas_of(variant)
     least = min(max(function.min_replicas_of(variant), forecast.firm), most)
-    strong = min(max(-(-load // function.concurrency_of(variant)), least), most)
+    busy = -(-load // function.concurrency_of(variant))
+    strong = min(max(busy if sized is None else min(busy, sized), least), most)
     until = None
     if last_wake_us is not None:
         until = last_wake_us + wake_lasts_us
     woken = until is not None and now_us < until
-    weak = min(max(strong, 1 if woken else 0, forecast.weak), most)
+    ready = sized or 0 if load or woken else 0
+    weak = min(max(strong, 1 if woken else 0, forecast.weak, ready), most)
     return Size(
         least=least, strong=strong, weak=weak, most=most, weak_until_us=until if woken and weak > strong else None
     )

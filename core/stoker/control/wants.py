@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from stoker.control import keeping, rollout, scaling, unfit
+from stoker.control import keeping, rollout, scaling, slo_scaling, unfit
 from stoker.control.draft import Draft
 from stoker.control.planning import Pair
 from stoker.control.scaling import Size
@@ -100,7 +100,8 @@ def _size(draft: Draft, function: Function, pair: Pair, load: int) -> Size:
     woken_us, lasts_us = draft.last_wake_us(pair), draft.params.wake_us
     if woken_us is not None:
         lasts_us = max(lasts_us, keeping.stays_us(draft, function, pair))
-    return scaling.size_of(function, pair[1], load, woken_us, draft.now_us, lasts_us, draft.forecast(pair))
+    sized = slo_scaling.sized(draft, pair, load)
+    return scaling.size_of(function, pair[1], load, woken_us, draft.now_us, lasts_us, draft.forecast(pair), sized)
 
 
 def _drop_superseded(draft: Draft, pair: Pair, revision: str) -> None:

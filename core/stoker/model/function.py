@@ -66,9 +66,19 @@ class OnMiss(StrEnum):
 
 
 class Priority(StrEnum):
+    """Who gives way to whom."""
+
     BATCH = "Batch"
     STANDARD = "Standard"
     CRITICAL = "Critical"
+
+    @property
+    def level(self) -> int:
+        """0 gives way first."""
+        return _LEVELS[self.value]
+
+
+_LEVELS = {priority.value: level for level, priority in enumerate(Priority)}
 
 
 class KeepAlivePolicy(StrEnum):
@@ -237,6 +247,11 @@ class Function(Struct, frozen=True, kw_only=True):
             return (Variant.CPU,)
         return (Variant.GPU, Variant.CPU) if self.spec.cpu_variant else (Variant.GPU,)
 
+    @property
+    def serves_late(self) -> bool:
+        """Whether a request that can no longer be on time is still served, behind all that can."""
+        return OnMiss.SERVE_LATE in self.spec.on_predicted_miss
+
     def container_of(self, variant: Variant) -> ContainerSpec:
         """The container to run for a variant."""
         if variant is Variant.CPU and self.spec.cpu_variant is not None:
@@ -265,7 +280,8 @@ class Function(Struct, frozen=True, kw_only=True):
 
     def wakes(self, path: str) -> bool:
         """Whether a request for `path` (prefix stripped) may wake the function and enter its profile."""
-        return not any(
-            path.startswith(pattern[:-1]) if pattern.endswith("*") else path == pattern
-            for pattern in self.spec.container.no_wake_paths
-        )
+        # A loop and not any(): every request comes by here.
+        for pattern in self.spec.container.no_wake_paths:
+            if path == pattern or (pattern.endswith("*") and path.startswith(pattern[:-1])):
+                return False
+        return True

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from stoker.model.function import KeepAlivePolicy, PreWarmPolicy, Priority, Variant
+from stoker.model.function import Function, KeepAlivePolicy, PreWarmPolicy, Priority, Variant
 
 RESERVED_DOMAINS = ("stoker.dev", "kubernetes.io", "k8s.io")
 """Labels and annotations of these domains (and below them) never come from a GpuFunction, whatever a policy allows."""
@@ -28,6 +28,19 @@ class AdmissionMode(StrEnum):
     OBSERVE = "Observe"
 
 
+ADMISSION_POLICIES = ("none", "schedule-based", "utilisation-threshold")
+"""How it is decided that a request would miss its objective, or make another one miss it (spec.admission.policy)."""
+
+
+class ScalingPolicy(StrEnum):
+    """What numbers of replicas follow."""
+
+    SLO = "SLO"
+    """What a model of queueing needs for the objective at the rate of demand (stoker.control.slo_scaling)."""
+    CONCURRENCY = "Concurrency"
+    """Requests in the system over scaling.concurrency."""
+
+
 class PodSecurity(StrEnum):
     """The Pod Security level that the pods of a namespace keep to."""
 
@@ -39,6 +52,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     """The policies that a profile stands for."""
 
     queueing: str
+    admission_policy: str
     allocation: str
     device_choice: str
     placement: str
@@ -49,6 +63,7 @@ class Profile(Struct, frozen=True, kw_only=True):
 PROFILES: dict[str, Profile] = {
     "LatencyFirst": Profile(
         queueing="least-slack",
+        admission_policy="schedule-based",
         allocation="greedy-dual",
         device_choice="slack",
         placement="slack-warm",
@@ -57,6 +72,7 @@ PROFILES: dict[str, Profile] = {
     ),
     "FairShare": Profile(
         queueing="mqfq-sticky",
+        admission_policy="schedule-based",
         allocation="fair",
         device_choice="slack",
         placement="slack-warm",
@@ -65,8 +81,9 @@ PROFILES: dict[str, Profile] = {
     ),
     "Throughput": Profile(
         queueing="batch",
+        admission_policy="utilisation-threshold",
         allocation="greedy-dual",
-        device_choice="slack",
+        device_choice="speed-up",
         placement="slack-warm",
         keep_alive=KeepAlivePolicy.FIXED_TTL,
         pre_warm=PreWarmPolicy.NONE,
@@ -145,6 +162,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     pre_warm: PreWarmPolicy
     """What functions get that do not set scaling.preWarm."""
     admission: AdmissionMode = AdmissionMode.ENFORCE
+    admission_policy: str
+    """One of ADMISSION_POLICIES."""
     waive_memory_enforcement: bool = False
     """A replica that takes more device memory than it reserved is reported and not stopped."""
     prefetch_nodes: int = 1
@@ -168,6 +187,18 @@ class Policy(Struct, frozen=True, kw_only=True):
         found = {name: self.rule(name).weight for name in sorted(namespaces)}
         return {name: weight for name, weight in found.items() if weight != 1}
 
+    def max_gpus(self, namespaces: Iterable[str]) -> dict[str, int]:
+        """The bounds of those of `namespaces` that have one, in the order of their names."""
+        found = {name: self.rule(name).max_gpus for name in sorted(namespaces)}
+        return {name: bound for name, bound in found.items() if bound is not None}
+
+    def bounded(self, function: Function) -> Priority:
+        """The priority that requests of the function have: no higher than its namespace may have, also where the bound
+        was lowered after the function was accepted.
+        """
+        asked, bound = function.spec.priority, self.rule(function.namespace).max_priority
+        return min(asked, bound, key=lambda priority: priority.level)
+
     def pool(self, namespace: str, variant: Variant, resource_name: str | None) -> Pool | None:
         """The pool that a pod goes to; None: any node, with nothing added."""
         return next((pool for pool in self.pools if pool.takes(namespace, variant, resource_name)), None)
@@ -182,6 +213,7 @@ def default_policy() -> Policy:
     profile = PROFILES[DEFAULT_PROFILE]
     return Policy(
         queueing=profile.queueing,
+        admission_policy=profile.admission_policy,
         allocation=profile.allocation,
         device_choice=profile.device_choice,
         keep_alive=profile.keep_alive,

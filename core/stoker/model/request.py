@@ -30,6 +30,13 @@ class QueuedRequest(Struct, kw_only=True):
     memory_mib: int = 0
     """Device memory of one replica."""
 
+    promise_us: int = 0
+    """The last instant at which its start keeps what was promised of it at admission; 0: nothing was."""
+    behind: bool = False
+    """It was taken although it would break promises where its order puts it: it runs behind all that can be on time."""
+    late_ok: bool = True
+    """False: once it can no longer be on time it is not run any more (early drop)."""
+
     @property
     def namespace(self) -> str:
         return self.flow.partition("/")[0]

@@ -6,16 +6,19 @@ from typing import Any
 import msgspec
 
 from stoker.admission import after_miss, choose, queue_full
+from stoker.agents_choice import GpuCrowd
 from stoker.control import measured
 from stoker.control.plan import plan
 from stoker.control.planning import Observed, PlanMemory, PlanParams
+from stoker.device_chooser import NOBODY, DeviceChooser
 from stoker.hold_shares import HoldShares
 from stoker.model.function import Function
 from stoker.prediction import Predictions
 from stoker.replay.comparison import Comparison, Unknown
+from stoker.replay.gateway_records import Choosing, Coursed, Crowded, Held, Room, Shares
 from stoker.replay.picture import restored
 from stoker.replay.recorded_rounds import digest, observed_again
-from stoker.replay.records import Arrived, Chosen, Held, Memory, Planned, Room, Shares
+from stoker.replay.records import Arrived, Chosen, Memory, Planned
 
 
 class ControlPlayer:
@@ -31,6 +34,8 @@ class ControlPlayer:
         self._comparison = comparison
         self._functions = functions
         self._predictions = predictions
+        self._chooser: DeviceChooser | None = None
+        self._crowd: GpuCrowd = NOBODY
         self._shares: HoldShares | None = None
         self._fields: dict[str, Any] = {}
         self._memory: PlanMemory | None = None
@@ -38,6 +43,9 @@ class ControlPlayer:
         self.plays: dict[type, Callable[[Any], None]] = {
             Arrived: self._arrive,
             Chosen: self._choose,
+            Choosing: self._begin_choosing,
+            Crowded: self._fill,
+            Coursed: self._send,
             Shares: self._share,
             Room: self._room,
             Held: self._hold,
@@ -59,10 +67,28 @@ class ControlPlayer:
     def _choose(self, record: Chosen) -> None:
         function, left_us, wakes = self._function(record.function), record.remaining_us, record.wakes
         if record.step is None:
-            found = choose(function, record.forecasts, left_us, wakes=wakes)
+            found = choose(function, record.forecasts, left_us, wakes=wakes, course=record.course)
         else:
-            found = after_miss(function, record.forecasts, left_us, record.step, wakes=wakes)
+            found = after_miss(function, record.forecasts, left_us, record.step, wakes=wakes, course=record.course)
         self._comparison.same("choose", (record.choice, record.next_step), found)
+
+    def _begin_choosing(self, record: Choosing) -> None:
+        chooser = restored(record.state)
+        if not isinstance(chooser, DeviceChooser):
+            raise Unknown("its device choice is none")
+        self._chooser, self._crowd = chooser, NOBODY
+
+    def _fill(self, record: Crowded) -> None:
+        self._crowd = record.crowd
+
+    def _send(self, record: Coursed) -> None:
+        if self._chooser is None:
+            raise Unknown("the device choice was not told before it was asked")
+        function = self._function(record.function)
+        course = self._chooser.course(
+            function, record.forecasts, record.remaining_us, wakes=record.wakes, crowd=self._crowd
+        )
+        self._comparison.same("course", record.course, course)
 
     def _share(self, record: Shares) -> None:
         shares = restored(record.state)
@@ -100,6 +126,8 @@ class ControlPlayer:
                 self._comparison.same("estimate", start_us, estimate.us)
         execs_us = measured.exec_us(predictions, observed.functions, observed.replicas)
         self._comparison.same("estimate", observed.exec_us, execs_us)
+        service = measured.service(predictions, observed.functions, observed.replicas, observed.demand)
+        self._comparison.same("estimate", observed.service, service)
         result = plan(observed, record.now_us, self._params)
         self._memory = result.memory
         self._comparison.same(

@@ -13,12 +13,14 @@ from stoker.replay.picture import restored
 from stoker.replay.recorded_queue import scheduled
 from stoker.replay.records import (
     Ahead,
+    Arranged,
     Cancelled,
     Done,
     Due,
     Exchanged,
     Expired,
     Exported,
+    Finished,
     Forgot,
     Judged,
     Missed,
@@ -32,7 +34,7 @@ from stoker.replay.records import (
     Started,
     Weighted,
 )
-from stoker.slots.verdict import judge
+from stoker.slots.verdict import bind, judge
 
 _NONE: frozenset[str] = frozenset()
 
@@ -54,6 +56,7 @@ class QueuePlayer:
             Queueing: self._begin,
             Exchanged: self._exchange,
             Weighted: lambda record: self._policy.set_weights(Weights(record.flows, record.namespaces)),
+            Arranged: lambda record: self._policy.arrange(record.lanes),
             Pushed: self._push,
             Popped: self._pop,
             Done: self._done,
@@ -66,8 +69,9 @@ class QueuePlayer:
             Scheduled: self._schedule,
             Remembered: self._remember,
             Ran: lambda record: self.predictions.observe_exec(
-                record.function, record.variant, record.product, record.us
+                record.function, record.variant, record.product, record.us, record.in_flight
             ),
+            Finished: self._finish,
             Started: lambda record: self.predictions.observe_start(record.function, record.variant, record.us),
             Reset: lambda record: self.predictions.reset(record.function),
             Forgot: lambda record: self.predictions.forget(record.function),
@@ -144,12 +148,19 @@ class QueuePlayer:
             raise Unknown("its predictions are none")
         self.predictions = predictions
 
+    def _finish(self, record: Finished) -> None:
+        self.predictions.observe_finish(record.function, record.percentile, record.predicted_us, record.actual_us)
+
     def _judge(self, record: Judged) -> None:
         function, request = self._functions.get(record.function), record.request
         if function is None:
             raise Unknown(f"no function has the number {record.function}")
-        estimate = self.predictions.exec_us(function, request.variant, record.product)
+        estimate = self.predictions.exec_us(function, request.variant, record.product, record.in_flight)
         self._comparison.same("estimate", request.predicted_exec_us, estimate.us)
-        refusal = judge(request, record.sight, policy=self._policy, accepting=record.accepting)
-        self._comparison.same("judge", record.refusal, refusal)
+        if record.sight is not None:
+            margin_ppm = self.predictions.margin_ppm(function.key, request.percentile)
+            self._comparison.same("margin", record.sight.margin_ppm, margin_ppm)
+        verdict = judge(request, record.sight, policy=self._policy, accepting=record.accepting)
+        self._comparison.same("judge", record.verdict, verdict)
+        bind(request, verdict)
         self._judged = request

@@ -3,9 +3,10 @@
 from stoker.hold_shares import HoldShares
 from stoker.model.function import Variant
 from stoker.prediction import Predictions
+from stoker.replay.gateway_records import Held, Room, Shares
 from stoker.replay.journal import Journal
 from stoker.replay.picture import picture
-from stoker.replay.records import Forgot, Held, Ran, Remembered, Reset, Room, Shares, Started
+from stoker.replay.records import Finished, Forgot, Ran, Remembered, Reset, Started
 
 
 class RecordedPredictions(Predictions):
@@ -17,13 +18,20 @@ class RecordedPredictions(Predictions):
 
     def begin_file(self, journal: Journal) -> None:
         plain = Predictions()
-        plain._profiles = self._profiles  # noqa: SLF001  of the class itself, without the journal
+        # Of the class itself, without the journal.
+        plain._profiles, plain._calibration = self._profiles, self._calibration  # noqa: SLF001
         journal.put(Remembered(picture(plain)))
 
-    def observe_exec(self, key: str, variant: Variant, product: str, us: int) -> None:
-        super().observe_exec(key, variant, product, us)
+    def observe_exec(self, key: str, variant: Variant, product: str, us: int, in_flight: int = 1) -> None:
+        super().observe_exec(key, variant, product, us, in_flight)
         if self._journal.open:
-            self._journal.write(Ran(key, variant, product, us))
+            self._journal.write(Ran(key, variant, product, us, in_flight))
+
+    def observe_finish(self, key: str, percentile: float, predicted_us: int, actual_us: int) -> bool:
+        covered = super().observe_finish(key, percentile, predicted_us, actual_us)
+        if self._journal.open:
+            self._journal.write(Finished(key, percentile, predicted_us, actual_us))
+        return covered
 
     def observe_start(self, key: str, variant: Variant, us: int) -> None:
         super().observe_start(key, variant, us)

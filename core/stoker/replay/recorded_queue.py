@@ -4,16 +4,19 @@ What a policy is asked only to look (queued, next_expiry_us) is not written down
 nothing. All else is, work_ahead_us too, because ServeLate turns requests late while it answers.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import blake2b
 
 from stoker.model.request import QueuedRequest
+from stoker.policies.queueing.commitments import Commitments, Place
 from stoker.policies.queueing.interface import Guarantees, QueueParams, QueuePolicy, SlotView, Weights
+from stoker.policies.queueing.lanes import Lane
 from stoker.policies.queueing.registry import exchange
 from stoker.replay.journal import Journal
 from stoker.replay.picture import picture
 from stoker.replay.records import (
     Ahead,
+    Arranged,
     Cancelled,
     Done,
     Due,
@@ -154,6 +157,17 @@ class RecordedQueue:
     def set_weights(self, weights: Weights) -> None:
         self.inner.set_weights(weights)
         self._write(Weighted(dict(weights.flows), dict(weights.namespaces)))
+
+    def arrange(self, lanes: Mapping[str, Lane]) -> None:
+        self.inner.arrange(lanes)
+        self._write(Arranged(dict(lanes)))
+
+    @property
+    def commitments(self) -> Commitments | None:
+        return self.inner.commitments
+
+    def place(self, request: QueuedRequest) -> Place:
+        return self.inner.place(request)
 
     def export(self) -> list[QueuedRequest]:
         exported = self.inner.export()

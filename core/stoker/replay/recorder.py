@@ -6,24 +6,27 @@ The objects that it makes record themselves. Where nothing can be written any mo
 from collections.abc import Callable
 
 from stoker import admission
-from stoker.admission import Choice, Crowd, Forecasts
+from stoker.admission import PRIMARY, Choice, Course, Crowd, Forecasts
 from stoker.control.planning import Observed, Plan, PlanParams
 from stoker.decider import Arrival, Decider
 from stoker.decisions import RequestRecord
 from stoker.hold_shares import HoldShares
 from stoker.model.function import Function
 from stoker.model.request import QueuedRequest
+from stoker.policies.device_choice import interface as device_choice
 from stoker.policies.queueing.interface import DEFAULTS, QueueParams, QueuePolicy
 from stoker.policies.queueing.registry import make_queueing
 from stoker.prediction import Predictions
 from stoker.replay.journal import Journal
+from stoker.replay.recorded_chooser import RecordedChooser
 from stoker.replay.recorded_facts import RecordedPredictions, RecordedShares
+from stoker.replay.recorded_places import RecordedPlaces
 from stoker.replay.recorded_queue import RecordedQueue
 from stoker.replay.recorded_rounds import RecordedRounds
 from stoker.replay.records import Arrived, Chosen, Ended, Judged
 from stoker.slots.forecast import Sight
-from stoker.slots.verdict import judge
-from stoker.wire.agent import Refusal
+from stoker.slots.places import Places
+from stoker.slots.verdict import Verdict, judge
 
 
 class Recorder(Decider):
@@ -53,20 +56,36 @@ class Recorder(Decider):
             )
         return full
 
-    def choose(self, function: Function, forecasts: Forecasts, remaining_us: int, *, wakes: bool) -> tuple[Choice, int]:
-        choice, step = admission.choose(function, forecasts, remaining_us, wakes=wakes)
+    def make_device_chooser(
+        self, name: str, params: device_choice.ChoiceParams = device_choice.DEFAULTS
+    ) -> RecordedChooser:
+        chooser = RecordedChooser(name, params, self._journal)
+        self._journal.join(chooser)
+        return chooser
+
+    def choose(
+        self, function: Function, forecasts: Forecasts, remaining_us: int, *, wakes: bool, course: Course = PRIMARY
+    ) -> tuple[Choice, int]:
+        choice, step = admission.choose(function, forecasts, remaining_us, wakes=wakes, course=course)
         if self._journal.open:
             ref = self._journal.ref(function)
-            self._journal.write(Chosen(ref, dict(forecasts), remaining_us, choice, step, wakes=wakes))
+            self._journal.write(Chosen(ref, dict(forecasts), remaining_us, choice, step, wakes=wakes, course=course))
         return choice, step
 
     def after_miss(
-        self, function: Function, forecasts: Forecasts, remaining_us: int, step: int, *, wakes: bool
+        self,
+        function: Function,
+        forecasts: Forecasts,
+        remaining_us: int,
+        step: int,
+        *,
+        wakes: bool,
+        course: Course = PRIMARY,
     ) -> tuple[Choice, int]:
-        choice, following = admission.after_miss(function, forecasts, remaining_us, step, wakes=wakes)
+        choice, following = admission.after_miss(function, forecasts, remaining_us, step, wakes=wakes, course=course)
         if self._journal.open:
             ref = self._journal.ref(function)
-            self._journal.write(Chosen(ref, dict(forecasts), remaining_us, choice, following, step, wakes))
+            self._journal.write(Chosen(ref, dict(forecasts), remaining_us, choice, following, step, wakes, course))
         return choice, following
 
     def make_shares(self, max_requests: int, max_bytes: int) -> HoldShares:
@@ -89,6 +108,11 @@ class Recorder(Decider):
         self._journal.join(predictions)
         return predictions
 
+    def make_places(self, name: str = "") -> Places:
+        places = RecordedPlaces(name, self._journal)
+        self._journal.join(places)
+        return places
+
     def judge(
         self,
         function: Function,
@@ -96,17 +120,18 @@ class Recorder(Decider):
         sight: Sight | None,
         *,
         product: str | None,
+        in_flight: int,
         policy: QueuePolicy,
         accepting: bool,
-    ) -> Refusal | None:
+    ) -> Verdict:
         assert isinstance(policy, RecordedQueue), "it was made here"
-        refusal = judge(request, sight, policy=policy.inner, accepting=accepting)
+        verdict = judge(request, sight, policy=policy.inner, accepting=accepting)
         if self._journal.open:
             ref = self._journal.ref(function)
             # Before the record, behind which a new file may begin.
             policy.judged(request)
-            self._journal.write(Judged(ref, request, product, sight, accepting, refusal))
-        return refusal
+            self._journal.write(Judged(ref, request, product, in_flight, sight, accepting, verdict))
+        return verdict
 
     def plan(self, observed: Observed, now_us: int, params: PlanParams) -> Plan:
         result = super().plan(observed, now_us, params)

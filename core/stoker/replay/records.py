@@ -9,20 +9,23 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
-from stoker.admission import Choice, Crowd, Forecast
+from stoker.admission import PRIMARY, Choice, Course, Crowd, Forecast
 from stoker.control.planning import Action, PlanMemory, PlanParams
 from stoker.model.device import Device
 from stoker.model.function import Function, Variant
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.interface import QueueParams
+from stoker.policies.queueing.lanes import Lane
 from stoker.reasons import Outcome, Reason
+from stoker.replay.gateway_records import FIELD as _FIELD
+from stoker.replay.gateway_records import Choosing, Coursed, Crowded, Held, Room, Shares
 from stoker.replay.picture import Picture
 from stoker.slots.forecast import Sight
-from stoker.wire.agent import Refusal
+from stoker.slots.places import Place, Redemption
+from stoker.slots.verdict import Verdict
 
 FORMAT = "stoker-event-log"
-VERSION = 1
-_FIELD = "event"
+VERSION = 2
 
 
 class Header(Struct, frozen=True, kw_only=True, tag="log", tag_field=_FIELD):
@@ -78,6 +81,12 @@ class Exchanged(Struct, frozen=True, tag="exchange", tag_field=_FIELD):
 class Weighted(Struct, frozen=True, tag="weights", tag_field=_FIELD):
     flows: dict[str, int]
     namespaces: dict[str, int]
+
+
+class Arranged(Struct, frozen=True, tag="arrange", tag_field=_FIELD):
+    """The slots of each flow from now on."""
+
+    lanes: dict[str, Lane]
 
 
 class Pushed(Struct, frozen=True, tag="push", tag_field=_FIELD, omit_defaults=True):
@@ -161,6 +170,16 @@ class Ran(Struct, frozen=True, tag="ran", tag_field=_FIELD):
     variant: Variant
     product: str
     us: int
+    in_flight: int = 1
+
+
+class Finished(Struct, frozen=True, tag="finished", tag_field=_FIELD):
+    """A request ended so long after it was queued, and was expected to."""
+
+    function: str
+    percentile: float
+    predicted_us: int
+    actual_us: int
 
 
 class Started(Struct, frozen=True, tag="started", tag_field=_FIELD):
@@ -185,13 +204,58 @@ class Judged(Struct, frozen=True, tag="judge", tag_field=_FIELD, omit_defaults=T
     function: int
     request: QueuedRequest
     product: str | None = None
-    """The one that its execution time was predicted for."""
+    in_flight: int = 1
+    """Those that its execution time was predicted for."""
     sight: Sight | None = None
     accepting: bool = True
-    refusal: Refusal | None = None
+    verdict: Verdict = Verdict()
 
 
-# The gateway (stoker.admission, stoker.hold_shares).
+# Places for requests that were refused (stoker.slots.places).
+
+
+class Reserved(Struct, frozen=True, tag="places", tag_field=_FIELD):
+    """The places that the agent has given at the begin of a file."""
+
+    state: Picture
+
+
+class Offered(Struct, frozen=True, tag="offer", tag_field=_FIELD, omit_defaults=True):
+    flow: str
+    beside: list[str]
+    exec_us: int
+    servers: int
+    earliest_us: int
+    now_us: int
+    objective_us: int
+    apart_us: int = 0
+    level: int = 0
+    place: Place | None = None
+
+
+class Redeemed(Struct, frozen=True, tag="redeem", tag_field=_FIELD):
+    id: str
+    flow: str
+    now_us: int
+    came_of_it: Redemption
+
+
+class GivenBack(Struct, frozen=True, tag="give-back", tag_field=_FIELD):
+    id: str
+
+
+class CalledBack(Struct, frozen=True, tag="call-back", tag_field=_FIELD):
+    """When somebody who got no place was told to come back."""
+
+    flow: str
+    step_us: int
+    earliest_us: int
+    now_us: int
+    objective_us: int
+    at_us: int
+
+
+# The gateway (stoker.admission; more in stoker.replay.gateway_records).
 
 
 class Arrived(Struct, frozen=True, tag="arrive", tag_field=_FIELD, omit_defaults=True):
@@ -218,28 +282,7 @@ class Chosen(Struct, frozen=True, tag="choose", tag_field=_FIELD, omit_defaults=
     step: int | None = None
     """Where after_miss() went on from; None: it was choose()."""
     wakes: bool = True
-
-
-class Shares(Struct, frozen=True, tag="shares", tag_field=_FIELD):
-    """The bounds of the hold, and who fills it at the begin of a file."""
-
-    state: Picture
-
-
-class Room(Struct, frozen=True, tag="room", tag_field=_FIELD):
-    """Whether the hold is full for a namespace."""
-
-    namespace: str
-    body_bytes: int
-    full: bool
-
-
-class Held(Struct, frozen=True, tag="held", tag_field=_FIELD):
-    """So many more requests of a namespace are held (fewer, where negative)."""
-
-    namespace: str
-    requests: int
-    body_bytes: int
+    course: Course = PRIMARY
 
 
 # The reconciler (stoker.control.plan).
@@ -292,6 +335,7 @@ Record = (
     | Queueing
     | Exchanged
     | Weighted
+    | Arranged
     | Pushed
     | Popped
     | Done
@@ -304,12 +348,21 @@ Record = (
     | Scheduled
     | Remembered
     | Ran
+    | Finished
     | Started
     | Reset
     | Forgot
     | Judged
+    | Reserved
+    | Offered
+    | Redeemed
+    | GivenBack
+    | CalledBack
     | Arrived
     | Chosen
+    | Choosing
+    | Crowded
+    | Coursed
     | Shares
     | Room
     | Held

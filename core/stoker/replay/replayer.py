@@ -14,6 +14,7 @@ from stoker.replay.comparison import Comparison, Difference, Differs, Unknown
 from stoker.replay.control_player import ControlPlayer
 from stoker.replay.lines import BadLog, line_of, records_of
 from stoker.replay.picture import BadPicture
+from stoker.replay.places_player import PlacesPlayer
 from stoker.replay.queue_player import QueuePlayer
 from stoker.replay.records import Closed, Ended, Header, Record, Seen
 
@@ -45,7 +46,8 @@ def replay(lines: Iterable[bytes]) -> Replayed:
     functions: dict[int, Function] = {}
     queue = QueuePlayer(comparison, functions)
     control = ControlPlayer(comparison, functions, lambda: queue.predictions)
-    plays: dict[type, Callable[[Any], None]] = {**queue.plays, **control.plays}
+    places = PlacesPlayer(comparison)
+    plays: dict[type, Callable[[Any], None]] = {**queue.plays, **places.plays, **control.plays}
     cuts: list[int] = []
     records = records_of(lines, cuts.append)
     _, header = next(records)

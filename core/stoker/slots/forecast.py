@@ -1,23 +1,46 @@
-"""How long one more request of a flow would wait: the live state of an agent's slots, put to stoker.prediction.
+"""What one more request of a flow would find: the live state of an agent's slots, for the verdict on it.
 
 Reads the replica table and the policy and changes neither. What it reads of the table is a value (Sight), so that an
 event log can hold it and ask again.
 """
 
+from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from stoker.calibration import ONE
 from stoker.model.function import Function
+from stoker.model.policy import AdmissionMode, Policy
 from stoker.model.replica import ReplicaState
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.interface import QueuePolicy
+from stoker.policies.queueing.lanes import Lane, Room
 from stoker.prediction import Predictions, predict_wait_us
+from stoker.slots.arrangement import Arrangement, remaining_of
+from stoker.slots.coming_back import NOTHING, Reserved
+from stoker.slots.contention import Contention
 from stoker.slots.table import FlowState, Run
+
+EXPLORE_EVERY = 20
+"""A flow that nothing is admitted of may try one request in so many predicted executions (ours: 5 % of one slot)."""
+
+
+class Rule(StrEnum):
+    """The admission policies (GpuPolicy.admission.policy)."""
+
+    SCHEDULE = "schedule-based"
+    UTILISATION = "utilisation-threshold"
+    NONE = "none"
 
 
 class Sight(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the wait of one more request depends on, the queue aside."""
+    """What the verdict on one more request depends on, the request and the queue aside."""
+
+    rule: Rule = Rule.SCHEDULE
+    observes: bool = False
+    """GpuPolicy.admission.mode Observe: a verdict is found and not acted upon."""
 
     free: bool = False
     """A slot is free for it and nobody is before it; nothing else is looked at then."""
@@ -33,6 +56,18 @@ class Sight(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Concurrency of its replicas that start."""
     start_us: int = 0
     """Predicted time until the first of them is warm, or one that is started now."""
+    rooms: tuple[tuple[Lane, Room], ...] = ()
+    """Where the policy keeps commitments: what holds the slots of each lane of the flow's pool."""
+    margin_ppm: int = 0
+    """What to add to a predicted finish time, in millionths of it (stoker.calibration)."""
+    limit_us: int | None = None
+    """How much work of the flow may be queued (stoker.slots.contention); None: any, less than 0: none."""
+    reserved_us: int = 0
+    """Work of the flow that has a place and is not there yet: it counts as queued."""
+    takes_late: bool = False
+    """It is to be taken even if it is predicted to miss."""
+    explores: bool = False
+    """Nothing of the flow runs or waits, and nothing was tried for so long that one may be, whatever is predicted."""
 
 
 _FREE = Sight(free=True)
@@ -71,7 +106,7 @@ def look(
             servers += device.slots
             running = [run for replica in device.residents for run in replica.running]
             flows.update(r.flow.key for r in device.residents if r.state is ReplicaState.WARM)
-        remaining_us += [_remaining_us(run, now_us) for run in running]
+        remaining_us += [remaining_of(run, now_us) for run in running]
     if servers:
         return Sight(
             flows=frozenset(flows), promised_us=flow.promised_us, remaining_us=tuple(remaining_us), servers=servers
@@ -96,9 +131,64 @@ def wait_us(request: QueuedRequest, sight: Sight, policy: QueuePolicy) -> int:
     return sight.start_us + predict_wait_us((), ahead_us, sight.starting)
 
 
-def _remaining_us(run: Run, now_us: int) -> int:
-    """Predicted time to the end of a run. One that has overrun is expected to do so by as much again.
+class Lookout:
+    """Looks for an agent: what a verdict needs beside the wait."""
 
-    A replica that hangs must not look as if it came free at any moment.
-    """
-    return abs(run.dispatched_us + run.request.predicted_exec_us - now_us)
+    def __init__(self, predictions: Predictions) -> None:
+        self._predictions = predictions
+        self.arrangement: Arrangement[Any] = Arrangement()
+        self.contention = Contention()
+        self.rule = Rule.SCHEDULE
+        self.observes = False
+
+    def follow(self, policy: Policy) -> None:
+        """Act by this GpuPolicy from now on."""
+        self.rule = Rule(policy.admission_policy)
+        self.observes = policy.admission is AdmissionMode.OBSERVE
+
+    def sight(
+        self,
+        request: QueuedRequest,
+        flow: FlowState[Any],
+        function: Function,
+        *,
+        policy: QueuePolicy,
+        takes_late: bool,
+        now_us: int,
+        reserved: Reserved = NOTHING,
+    ) -> Sight | None:
+        """What a request finds that comes now; None: nobody asks, it is taken. Notes that it came.
+
+        `reserved`: what of others who were refused and come back is before it, as if it were promised already.
+        """
+        if self.rule is Rule.NONE:
+            return None
+        self.contention.ask(flow.key, request.priority, request.predicted_exec_us, now_us)
+        margin_ppm = self._predictions.margin_ppm(function.key, request.percentile)
+        # As long as a request may wait: with the margin, wait and execution are to end at the objective.
+        longest_us = (request.objective_us - now_us) * ONE // max(1, ONE + margin_ppm) - request.predicted_exec_us
+        limit_us = self.contention.limit_us(flow.key, longest_us, self.arrangement.pools(), now_us)
+        rooms = () if policy.commitments is None else self.arrangement.rooms(flow.key, now_us)
+        if rooms and self.rule is Rule.SCHEDULE:
+            free = flow.has_free_slot() and not flow.promised_us and not policy.queued(flow.key)
+            found = Sight(free=free, promised_us=flow.promised_us, rooms=() if free else rooms)
+        else:
+            found = look(flow, function, policy=policy, predictions=self._predictions, now_us=now_us)
+        return replace(
+            found,
+            promised_us=found.promised_us + reserved.ahead_us,
+            rule=self.rule,
+            observes=self.observes,
+            margin_ppm=margin_ppm,
+            limit_us=limit_us,
+            reserved_us=reserved.own_us,
+            takes_late=takes_late,
+            explores=_may_explore(flow, request, policy, now_us),
+        )
+
+
+def _may_explore(flow: FlowState[Any], request: QueuedRequest, policy: QueuePolicy, now_us: int) -> bool:
+    if flow.running or policy.queued(flow.key):
+        return False
+    last_us = flow.explored_us
+    return last_us is None or now_us - last_us >= EXPLORE_EVERY * request.predicted_exec_us

@@ -21,6 +21,7 @@ def load_of(flow: FlowState[Any], policy: QueuePolicy, predictions: Predictions,
         free=flow.free(),
         queued=policy.queued(flow.key),
         running=flow.running,
+        product=flow.product or "",
     )
     if definition is not None:
         exec_time = predictions.exec_us(definition, flow.variant, flow.product)

@@ -22,15 +22,15 @@ def least_loaded_first(devices: Iterable[DeviceSlots[P]]) -> Sequence[DeviceSlot
 def pop_for(policy: QueuePolicy, device: DeviceSlots[P], now_us: int) -> tuple[QueuedRequest, P | None] | None:
     """The request that runs next on the device, taken out of the policy, and the replica for it.
 
-    None: there is no free slot or nothing for it. No replica: its timeout has passed, and it must not run any more
-    (the policy has been told that it is done).
+    None: there is no free slot or nothing for it. No replica: it must not run any more, because its timeout has passed
+    or because it can no longer be on time and may not be served late (the policy has been told that it is done).
     """
     if not device.ready or not device.has_slot():
         return None
     request = policy.pop(device.view, now_us)
     if request is None:
         return None
-    if request.timeout_us <= now_us:
+    if request.timeout_us <= now_us or (not request.late_ok and request.latest_start_us < now_us):
         policy.done(request, 0)
         return request, None
     replica = device.choose(request.flow)

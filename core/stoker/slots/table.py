@@ -8,6 +8,7 @@ never scanned for. Generic over the replicas (a shell hangs its own things on th
 from collections.abc import Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
+from stoker.cost.meter import Charge
 from stoker.model.device import Device, DeviceKind
 from stoker.model.function import Function, Variant
 from stoker.model.replica import ReplicaSpec, ReplicaState, ReplicaStatus
@@ -32,6 +33,7 @@ class Replica(Generic[R]):
     """One replica as its agent holds it."""
 
     __slots__ = (
+        "charge",
         "concurrency",
         "device",
         "exclusive",
@@ -65,6 +67,8 @@ class Replica(Generic[R]):
         """Those whose timeout has passed."""
         self.suspended = False
         """It refused a connection a moment ago."""
+        self.charge: Charge | None = None
+        """What it costs; None: nobody counts."""
 
     def free(self) -> int:
         """Requests that it could take now, slots of its device aside."""
@@ -92,7 +96,7 @@ P = TypeVar("P", bound=AnyReplica)
 class DeviceSlots(Generic[P]):
     """The slots of one device."""
 
-    __slots__ = ("busy_us", "device", "ready", "residents", "running", "shared_running", "slots", "view")
+    __slots__ = ("begun_us", "busy_us", "device", "ready", "residents", "running", "shared_running", "slots", "view")
 
     def __init__(self, device: Device) -> None:
         self.device = device
@@ -105,6 +109,8 @@ class DeviceSlots(Generic[P]):
         self.shared_running = 0
         self.busy_us = 0
         """Slot time used and not yet exported."""
+        self.begun_us = 0
+        """Predicted execution time of all that was ever started on the slots."""
 
     def has_slot(self) -> bool:
         # The concurrency of an exclusive resident is the only bound: it is not counted in shared_running.
@@ -130,10 +136,13 @@ class FlowState(Generic[P]):
     """One (function, variant) that has or had replicas here."""
 
     __slots__ = (
+        "begun_us",
         "definition",
         "devices",
+        "explored_us",
         "function",
         "key",
+        "labels",
         "name",
         "namespace",
         "product",
@@ -148,6 +157,8 @@ class FlowState(Generic[P]):
         self.function = function
         self.namespace, _, self.name = function.partition("/")
         self.variant = variant
+        self.labels = (self.namespace, self.name, variant.value)
+        """Of metrics."""
         self.definition: Function | None = None
         """Its function as applied last; kept after the function was removed, while anything of it runs."""
         self.replicas: dict[str, P] = {}
@@ -158,6 +169,10 @@ class FlowState(Generic[P]):
         self.running = 0
         self.promised_us = 0
         """Predicted work that was admitted and is not queued yet: grants, and bodies that are still coming."""
+        self.begun_us = 0
+        """Predicted execution time of all that was ever started."""
+        self.explored_us: int | None = None
+        """When a request was taken last only to learn how long it takes."""
 
     def live(self) -> bool:
         """Whether a replica is warm or starting: requests may wait for it."""
@@ -173,6 +188,17 @@ class FlowState(Generic[P]):
             free = sum(replica.free() for replica in device.ready.get(self.key, ()))
             total += device.free_slots(free)
         return total
+
+    def in_flight(self) -> int:
+        """Executions that its device would have in flight with one more request of it, that one included; of several
+        devices the least loaded one.
+        """
+        least = None
+        for device in self.devices:
+            count = device.running + (1 if self.key in device.ready and device.has_slot() else 0)
+            if least is None or count < least:
+                least = count
+        return max(1, least or 0)
 
     def count(self, state: ReplicaState) -> int:
         return sum(replica.state is state for replica in self.replicas.values())
@@ -243,9 +269,13 @@ class ReplicaTable(Generic[P]):
 
     def occupy(self, replica: P, run: Run) -> None:
         replica.running.add(run)
+        if replica.charge is not None:
+            replica.charge.begin(run, run.dispatched_us)
         replica.idle_since_us = None
         replica.flow.running += 1
+        replica.flow.begun_us += run.request.predicted_exec_us
         replica.device.running += 1
+        replica.device.begun_us += run.request.predicted_exec_us
         if not replica.exclusive:
             replica.device.shared_running += 1
         if len(replica.running) >= replica.concurrency:
@@ -253,6 +283,8 @@ class ReplicaTable(Generic[P]):
 
     def vacate(self, replica: P, run: Run, now_us: int) -> None:
         replica.running.remove(run)
+        if replica.charge is not None:
+            replica.charge.end(run, now_us)
         replica.overdue.discard(run)
         replica.flow.running -= 1
         replica.device.running -= 1

@@ -15,6 +15,7 @@ from stoker.model.function import (
     FunctionSpec,
     GpuOption,
     OnMiss,
+    Priority,
     QueueBounds,
     Scaling,
     Sharing,
@@ -86,6 +87,7 @@ def make_function(
     max_requests: int = 1000,
     on_predicted_miss: tuple[OnMiss, ...] = (OnMiss.DIVERT, OnMiss.SERVE_LATE),
     fair_share: int = 1,
+    priority: Priority = Priority.STANDARD,
     cpu_millis: int = 1000,
 ) -> Function:
     """A function on one exclusive GPU with 4 GiB; `gpu=()` makes one that runs on CPUs only."""
@@ -106,6 +108,7 @@ def make_function(
             timeout_us=timeout_us,
             on_predicted_miss=on_predicted_miss,
             fair_share=fair_share,
+            priority=priority,
             queue=QueueBounds(max_requests=max_requests),
             scaling=Scaling(
                 min_replicas=min_replicas,

@@ -50,16 +50,27 @@ H_BODY_BYTES = "stoker-body-bytes"
 """Body size, or -1 while unknown (chunked)."""
 H_PROFILE = "stoker-profile"
 """`0`: a health or metadata path; it does not enter the profile of the function."""
+H_TICKET = "stoker-ticket"
+"""Three things under one name. Gateway to agent: the id of a place that the request redeems, or WANT_PLACE: reserve one
+if it is refused. Agent to gateway, with a grant or 102: what came of the id (stoker.slots.places.Redemption). Between
+client and gateway: a place, sealed (stoker.tickets)."""
+WANT_PLACE = "?"
 
 # Agent to gateway, and from there to the client except Stoker-Dispatched.
 H_DISPATCHED = "stoker-dispatched"
 H_DEVICE = "stoker-device"
 H_SERVER_TIMING = "server-timing"
+H_PROMISED = "stoker-promised"
+"""`1`: at its admission it was promised to be on time."""
 
 # Gateway to client only.
 H_OUTCOME = "stoker-outcome"
+H_DEVICE_REASON = "stoker-device-reason"
+"""Why it went to that variant (stoker.reasons.DeviceReason), or `none`."""
 H_COLD_START = "stoker-cold-start"
 H_RETRY_AFTER_MS = "stoker-retry-after-ms"
+H_TICKET_WINDOW_MS = "stoker-ticket-window-ms"
+"""A ticket is void so long after the instant that Stoker-Retry-After-Ms names."""
 # Client to gateway.
 H_DEADLINE_MS = "stoker-deadline-ms"
 H_CLASS = "stoker-class"
@@ -78,6 +89,12 @@ class Refusal(Struct, kw_only=True, rename="camel", omit_defaults=True):
     estimated: bool = False
     """True where the prediction is a mean without a calibrated margin."""
     request_id: str = ""
+    ticket: str = ""
+    """A place reserved from `retry_after_ms` on: the agent's id of it; to a client, sealed (stoker.tickets)."""
+    ticket_window_ms: int | None = None
+    """The place is void so long after that."""
+    redemption: str = ""
+    """Agent to gateway: what came of the place that the request named (stoker.slots.places.Redemption)."""
 
 
 def refuse(
@@ -121,6 +138,8 @@ class VariantLoad(Struct, kw_only=True, rename="camel"):
     start_samples: int = 0
     wait_ms: float = 0.0
     """Predicted wait of one more request with the function's objective."""
+    product: str = ""
+    """The one product that its replicas are on; empty: there are several, or none."""
 
 
 class LoadFrame(Struct, kw_only=True, rename="camel", omit_defaults=True):

@@ -92,6 +92,9 @@ ROLES: dict[str, Role] = {
 }
 CA_SECRET = "stoker-ca"  # noqa: S105  the name of an object
 K_CA, K_CERTIFICATE, K_KEY = "ca.crt", "tls.crt", "tls.key"
+TICKET_SECRET = "stoker-tickets"  # noqa: S105  the name of an object
+"""Holds the keys of tickets, which all gateways share (stoker.tickets)."""
+K_TICKET_CURRENT, K_TICKET_OTHER = "current.key", "other.key"
 
 
 class PodReplica(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -153,6 +156,9 @@ class ProfileReport(Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     p50_ms: float
     p99_ms: float
     samples: int
+    mean_ms: float | None = None
+    deviation_ms: float = 0.0
+    """Standard deviation. An agent of an older version tells neither."""
 
 
 class ReplicaFrame(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -175,6 +181,8 @@ class VariantDemandReport(Struct, frozen=True, kw_only=True, rename="camel", omi
     in_system: int = 0
     last_wake_ms: int | None = None
     oldest_held_ms: int | None = None
+    arrivals: int = 0
+    """Since the gateway began; it may begin anew."""
 
 
 class SloReport(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -182,6 +190,8 @@ class SloReport(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
 
     offered: int
     on_time: int = 0
+    diverted: int = 0
+    """Of the offered ones, those that ran on the CPU variant although the function has a GPU."""
 
 
 class DemandFrame(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

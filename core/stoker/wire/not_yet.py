@@ -2,7 +2,6 @@
 
 from msgspec import UNSET
 
-from stoker.model.function import Priority
 from stoker.wire import crd_types as wire
 
 
@@ -15,6 +14,4 @@ def warnings(spec: wire.GpuFunctionSpec) -> tuple[str, ...]:
         said.append("spec.rollout.canaryPercent does not act yet: a new revision that is ready gets all requests.")
     if spec.fair_share != 1:
         said.append("spec.fairShare acts on turns on devices, and on requests where the queueing policy keeps shares.")
-    if spec.priority is not Priority.STANDARD:
-        said.append("spec.priority does not act yet: all requests are treated as Standard.")
     return tuple(said)

@@ -14,6 +14,7 @@ from stoker.errors import InvalidObject
 from stoker.model.function import KeepAlivePolicy, PreWarmPolicy, Priority, Variant
 from stoker.model.mode import Mode
 from stoker.model.policy import (
+    ADMISSION_POLICIES,
     DEFAULT_PROFILE,
     PROFILES,
     AdmissionMode,
@@ -26,7 +27,7 @@ from stoker.model.policy import (
 from stoker.model.quantity import parse_duration_us
 from stoker.policies.allocation.fair import Fair
 from stoker.policies.allocation.registry import ALLOCATION
-from stoker.policies.device_choice.registry import LIVE
+from stoker.policies.device_choice.registry import DEVICE_CHOICE
 from stoker.policies.eviction.registry import make_keep_alive
 from stoker.policies.queueing.registry import POLICIES
 from stoker.wire.conversion import convert
@@ -50,14 +51,16 @@ NamespaceName = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^([a-
 if TYPE_CHECKING:
     ProfileName = str
     QueueingName = str
+    AdmissionName = str
     AllocationName = str
     DeviceChoiceName = str
 else:
     # The names that exist, which a type checker cannot know.
     ProfileName = Literal[tuple(PROFILES)]
     QueueingName = Literal[tuple(POLICIES)]
+    AdmissionName = Literal[ADMISSION_POLICIES]
     AllocationName = Literal[tuple(ALLOCATION)]
-    DeviceChoiceName = Literal[tuple(sorted(LIVE))]
+    DeviceChoiceName = Literal[tuple(DEVICE_CHOICE)]
 
 
 class Placement(Wire, frozen=True, kw_only=True):
@@ -67,6 +70,7 @@ class Placement(Wire, frozen=True, kw_only=True):
 
 
 class Admission(Wire, frozen=True, kw_only=True):
+    policy: AdmissionName | UnsetType = UNSET
     mode: AdmissionMode = AdmissionMode.ENFORCE
 
 
@@ -165,6 +169,7 @@ def decode_policy(document: dict[str, Any], *, mode: Mode = Mode.EMBEDDED) -> Po
         keep_alive_max_us=parse_duration_us(spec.keep_alive.max_ttl) if spec.keep_alive.max_ttl is not UNSET else None,
         pre_warm=PreWarmPolicy(spec.pre_warm.policy or profile.pre_warm),
         admission=spec.admission.mode,
+        admission_policy=spec.admission.policy or profile.admission_policy,
         waive_memory_enforcement=spec.memory_enforcement == "Observe",
         prefetch_nodes=spec.prefetch.nodes_per_function,
         prices={price.product: price.per_hour for price in spec.prices},
@@ -304,8 +309,6 @@ def _weight_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
 def _embedded_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
     """One sentence for each field that is accepted and does not act in embedded mode yet."""
     said = []
-    if spec.admission.mode is AdmissionMode.OBSERVE:
-        said.append("spec.admission.mode Observe does not act here yet: predicted misses are acted upon.")
     if spec.memory_enforcement == "Observe":
         said.append("spec.memoryEnforcement acts on Kubernetes only: here nothing measures the memory of a device.")
     if spec.prefetch != Prefetch():
@@ -314,16 +317,20 @@ def _embedded_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
         said.append("spec.prices does not act here yet: nothing here has a price.")
     if spec.pools:
         said.append("spec.pools acts on Kubernetes only: here there is one machine.")
-    if any(entry != NamespaceSpec(name=entry.name, weight=entry.weight) for entry in spec.namespaces):
-        said.append("spec.namespaces bounds nobody here, it only weighs: its bounds act on Kubernetes.")
+    pods = ("pod_security", "cross_tenant_sharing", "hostname_suffixes", "allowed_label_prefixes")
+    if any(getattr(entry, field) is not UNSET for entry in spec.namespaces for field in pods):
+        said.append(
+            "spec.namespaces[].podSecurity, crossTenantSharing, hostnameSuffixes and allowedLabelPrefixes act on "
+            "Kubernetes only: here there are no pods."
+        )
+    if any(entry.max_cost_per_hour is not UNSET for entry in spec.namespaces):
+        said.append("spec.namespaces[].maxCostPerHour does not act here yet: nothing here has a price.")
     return tuple(said)
 
 
 def _cluster_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
     """One sentence for each field that is accepted and does not act in a cluster yet."""
     said = []
-    if spec.admission.mode is AdmissionMode.OBSERVE:
-        said.append("spec.admission.mode Observe does not act yet: predicted misses are acted upon.")
     if spec.prices:
         said.append("spec.prices does not act yet: nothing here has a price.")
     if any(entry.max_cost_per_hour is not UNSET for entry in spec.namespaces):

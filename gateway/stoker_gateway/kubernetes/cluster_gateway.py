@@ -26,6 +26,7 @@ from stoker_gateway.kubernetes.function_book import FunctionBook, why_waiting
 from stoker_gateway.kubernetes.hosts import own_hosts
 from stoker_gateway.kubernetes.objects import FUNCTIONS
 from stoker_gateway.kubernetes.settings import ClusterGatewaySettings
+from stoker_gateway.kubernetes.ticket_keys import TicketKeyReader
 from stoker_gateway.kubernetes.token_reviews import TokenReviews
 from stoker_gateway.record_ring import RecordRing
 from stoker_runtime.background import Background
@@ -117,6 +118,7 @@ class ClusterGateway:
         self.gateways = Peers(kube, namespace, COMPONENT_GATEWAY, self._on_gateways)
         self._sources: tuple[_Source, ...] = (*self._caches, self.agents, self.gateways)
         self.identity = Identity(kube, namespace, COMPONENT_GATEWAY)
+        self.ticket_keys = TicketKeyReader(kube, namespace, self.gateway.set_ticket_keys)
         self.internal = Internal(
             metrics=self.sink.text,
             unready=self.unready,
@@ -139,6 +141,7 @@ class ClusterGateway:
         self.gateways.start()
         await self._synced()
         await self.identity.load()
+        self.ticket_keys.start()
         self._apply()
         await self.gateway.start(
             self._host,
@@ -179,6 +182,7 @@ class ClusterGateway:
         await self.reviews.stop()
         await asyncio.gather(self.agents.stop(), self.gateways.stop(), *(cache.stop() for cache in self._caches))
         await self.identity.stop()
+        await self.ticket_keys.stop()
         await self.internal.stop()
 
     def unready(self) -> str | None:
@@ -219,8 +223,9 @@ class ClusterGateway:
             self._applying = asyncio.get_running_loop().call_later(APPLY_PAUSE_S, self._apply)
 
     def _apply(self) -> None:
-        """The functions as they are now act, all in one turn of the loop."""
+        """The policy and the functions as they are now act, all in one turn of the loop."""
         self._applying = None
+        self.gateway.set_policy(self.book.policy)
         before, self._functions = self._functions, dict(self.book.functions)
         self.gateway.set_unplaceable(self.devices.unplaceable(self._functions.values()))
         self.gateway.set_functions(self._functions, self.book.hostnames())

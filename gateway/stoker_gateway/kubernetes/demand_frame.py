@@ -7,9 +7,9 @@ from stoker.wire.cluster import DemandFrame, SloReport, VariantDemandReport
 
 
 def demand_frame(
-    seq: int, gateway: str, demand: Demand, attained: Mapping[str, tuple[int, int]], now_us: int
+    seq: int, gateway: str, demand: Demand, attained: Mapping[str, tuple[int, int, int]], now_us: int
 ) -> DemandFrame:
-    """One line of `/v1/demand`. `attained` is offered and on time by function."""
+    """One line of `/v1/demand`. `attained` is offered, on time and diverted by function."""
     return DemandFrame(
         seq=seq,
         gateway=gateway,
@@ -17,7 +17,10 @@ def demand_frame(
             key: {variant: _report(wanted, now_us) for variant, wanted in variants.items()}
             for key, variants in demand.items()
         },
-        slo={key: SloReport(offered=offered, on_time=on_time) for key, (offered, on_time) in attained.items()},
+        slo={
+            key: SloReport(offered=offered, on_time=on_time, diverted=diverted)
+            for key, (offered, on_time, diverted) in attained.items()
+        },
     )
 
 
@@ -27,6 +30,7 @@ def _report(wanted: VariantDemand, now_us: int) -> VariantDemandReport:
         in_system=wanted.in_system,
         last_wake_ms=_age_ms(wanted.last_wake_us, now_us),
         oldest_held_ms=_age_ms(wanted.oldest_held_us, now_us),
+        arrivals=wanted.arrivals,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from stoker.hostnames import owners
 from stoker.model.function import Function, Visibility
+from stoker.model.policy import Policy
 from stoker_gateway.kubernetes.objects import GpuFunction
 from stoker_runtime.applied_functions import AppliedFunctions
 from stoker_runtime.applied_policy import AppliedPolicy
@@ -26,6 +27,11 @@ class FunctionBook:
     def functions(self) -> dict[str, Function]:
         """By key, as of their last good generation. To be read only."""
         return self._applied.functions
+
+    @property
+    def policy(self) -> Policy:
+        """The GpuPolicy that acts."""
+        return self._policy.current
 
     def see_function(self, before: GpuFunction | None, after: GpuFunction | None) -> None:
         """One GpuFunction came, changed or went (None)."""

@@ -72,6 +72,8 @@ def _report(profile: ExecProfile) -> ProfileReport:
         p50_ms=profile.p50_us / 1000,
         p99_ms=profile.p99_us / 1000,
         samples=profile.samples,
+        mean_ms=profile.mean_us / 1000,
+        deviation_ms=profile.deviation_us / 1000,
     )
 
 

@@ -15,7 +15,8 @@ from stoker.policies.queueing.interface import QueuePolicy
 from stoker.prediction import Predictions
 from stoker.reasons import Outcome, Reason
 from stoker.slots import table
-from stoker.slots.forecast import predicted_wait_us
+from stoker.slots.arrangement import Expectation
+from stoker.slots.forecast import Lookout
 from stoker.slots.load import load_of
 from stoker.slots.offering import least_loaded_first, pop_for
 from stoker.slots.reservations import Reservations
@@ -25,7 +26,10 @@ from stoker_sim.engine.book import Book
 from stoker_sim.engine.execution import Execution, Run
 from stoker_sim.engine.flows import Flow, Requests
 from stoker_sim.engine.frames import Frames
+from stoker_sim.engine.judging import Judging
+from stoker_sim.engine.money import Money
 from stoker_sim.engine.residence_log import ResidenceLog
+from stoker_sim.engine.returns import Returns
 from stoker_sim.engine.setup import Delays, Setup
 
 _NEVER = 1 << 62
@@ -70,8 +74,14 @@ class Agent:
         dispatched: Callable[[int], None],
         stranded: Callable[[int], None],
         gone: Callable[[str], None],
+        money: Money | None = None,
+        returns: Returns | None = None,
     ) -> None:
         self.predictions = Predictions()
+        self._lookout = Lookout(self.predictions)
+        self._lookout.rule = setup.admission_policy
+        self.name = devices[0].node
+        self._judging = Judging(self._lookout, policy, self.name, returns)
         self.reservations = Reservations(devices)
         self._flows = flows
         self._of_pair = {(flow.definition.key, flow.variant): flow for flow in flows.values()}
@@ -82,6 +92,7 @@ class Agent:
         self._dispatched = dispatched
         self._stranded = stranded
         self._gone = gone
+        self._money = money
         self._delays: Delays = setup.delays
         self._index = {device.id: index for index, device in enumerate(setup.devices)}
         self._table: table.ReplicaTable[Replica] = table.ReplicaTable(devices)
@@ -91,6 +102,8 @@ class Agent:
             agenda, setup.delays.tell_us, lambda keys, at_once: told(self, keys, at_once), self._on_beat
         )
         self._refreshed = refreshed
+        self._expected: dict[str, Expectation] = {}
+        """What queued requests found."""
         self._waiting: dict[str, QueuedRequest] = {}
         """What is queued, in the order in which it came; an id is the request's index."""
         self._expiry_us = _NEVER
@@ -112,26 +125,26 @@ class Agent:
         return load_of(self._table.flows[key], self._policy, self.predictions, self._agenda.now_us)
 
     def admit(
-        self, index: int, key: str, objective_us: int, timeout_us: int, *, cold: bool, late_ok: bool
+        self, index: int, key: str, objective_us: int, timeout_us: int, *, cold: bool, late_ok: bool, said: str = ""
     ) -> Reason | None:
-        """Queue a request (None), or why not. `objective_us` and `timeout_us` are instants."""
+        """Queue a request (None), or why not. `objective_us` and `timeout_us` are instants, `said` as for Judging."""
         flow, state, now_us = self._flows[key], self._table.flows[key], self._agenda.now_us
         if not state.live():
             return Reason.NO_REPLICA
         request = self._requests.make(index, flow, now_us)
-        request.predicted_exec_us = self._requests.predicted_us(index, flow, state.product)
+        request.predicted_exec_us = self._requests.predicted_us(index, flow, state.product, state.in_flight())
         request.objective_us, request.timeout_us, request.cold = objective_us, timeout_us, cold
-        if not late_ok:
-            wait_us = predicted_wait_us(
-                request,
-                state,
-                flow.definition,
-                policy=self._policy,
-                predictions=self.predictions,
-                now_us=now_us,
-            )
-            if now_us + wait_us + request.predicted_exec_us > objective_us:
-                return Reason.PREDICTED_MISS
+        verdict = self._judging.verdict(index, request, state, flow.definition, late_ok=late_ok, said=said)
+        if verdict.refusal is not None:
+            return Reason(verdict.refusal.reason)
+        if not verdict.promise_us:
+            self._book.promised[index] = False
+        self._lookout.contention.take(state.key, request.predicted_exec_us, now_us)
+        if verdict.explores:
+            state.explored_us = now_us
+        for shed in verdict.shed:
+            self._policy.cancel(shed)
+            self._drop(self._waiting.pop(shed), Reason.SHED)
         self._push(request, state)
         return None
 
@@ -148,6 +161,8 @@ class Agent:
         check_transition(None, ReplicaState.STARTING)
         replica = Replica(spec, state, self._table.devices[spec.devices[0]], exclusive=exclusive, now_us=now_us)
         replica.concurrency = function.concurrency_of(spec.variant)
+        if self._money is not None:
+            replica.charge = self._money.hold(spec, reservations)
         for part in reservations:
             row = self._log.begin(
                 flow.index, flow.variant, part.device_id, now_us, part.memory_mib, exclusive=exclusive
@@ -211,6 +226,16 @@ class Agent:
 
     # Inside.
 
+    def _drop(self, request: QueuedRequest, reason: Reason) -> None:
+        """Refuse a request that had been taken."""
+        self._frames.touch(request.flow)
+        self._expected.pop(request.id, None)
+        self._book.end(int(request.id), Outcome.REFUSED, reason, self._agenda.now_us)
+
+    def _rearrange(self) -> None:
+        if self._lookout.arrangement.renew(self._table.flows.values()):
+            self._policy.arrange(self._lookout.arrangement.lanes)
+
     def _on_beat(self) -> bool:
         """Whether there is anything to refresh."""
         busy = tuple(key for key, flow in self._table.flows.items() if flow.running or self._policy.queued(key))
@@ -220,6 +245,9 @@ class Agent:
 
     def _push(self, request: QueuedRequest, state: table.FlowState[Replica]) -> None:
         self._waiting[request.id] = request
+        expectation = self._lookout.arrangement.expect(state.key, self._agenda.now_us)
+        if expectation is not None:
+            self._expected[request.id] = expectation
         self._policy.push(request)
         self._frames.touch(state.key)
         if request.timeout_us < self._expiry_us:
@@ -235,10 +263,13 @@ class Agent:
         while self._waiting and (popped := pop_for(self._policy, device, now_us)) is not None:
             request, replica = popped
             del self._waiting[request.id]
-            if replica is None:
+            if replica is not None:
+                self._run(request, replica)
+            elif request.timeout_us <= now_us:
+                self._expected.pop(request.id, None)
                 self._book.end(int(request.id), Outcome.EXPIRED, Reason.TIMEOUT, now_us)
             else:
-                self._run(request, replica)
+                self._drop(request, Reason.PREDICTED_MISS)
         if self._holds_back and self._waiting:
             due_us = self._policy.next_ready_us(now_us)
             if due_us is not None and not now_us < self._again_us <= due_us:
@@ -259,7 +290,13 @@ class Agent:
         book.device[index] = self._index[device.id]
         book.running += 1
         run = Run(request, index, replica, self._index[device.id], now_us, now_us)
+        expectation = self._expected.pop(request.id, None)
+        if expectation is not None:
+            wait_us = self._lookout.arrangement.wait_us(expectation, request.flow)
+            if wait_us is not None:
+                run.expected_us, run.since_us = wait_us + request.predicted_exec_us, expectation.since_us
         self._table.occupy(replica, run)
+        run.in_flight = replica.device.running
         self._frames.touch(request.flow)
         self._dispatched(index)
         self._execution.begin(run, flow.work_us(book.exec_us[index], device.product), flow.interference)
@@ -274,7 +311,12 @@ class Agent:
         replica.served += 1
         self._table.vacate(replica, run, now_us)
         flow = replica.flow
-        self.predictions.observe_exec(flow.function, flow.variant, replica.device.device.product, took_us)
+        self.predictions.observe_exec(
+            flow.function, flow.variant, replica.device.device.product, took_us, run.in_flight
+        )
+        if run.expected_us:
+            percentile = run.request.percentile
+            self.predictions.observe_finish(flow.function, percentile, run.expected_us, now_us - run.since_us)
         self._frames.touch(flow.key)
         self._dispatch(replica.device)
         if replica.state is ReplicaState.DRAINING:
@@ -286,6 +328,8 @@ class Agent:
         now_us = self._agenda.now_us
         self._set_state(replica, ReplicaState.WARM)
         replica.ready_us = replica.idle_since_us = now_us
+        if replica.charge is not None:
+            replica.charge.warm(now_us)
         self.predictions.observe_start(replica.flow.function, replica.flow.variant, now_us - replica.started_us)
         for row in replica.rows:
             self._log.warm(row, now_us)
@@ -296,6 +340,7 @@ class Agent:
         replica.state = state
         replica.idle_since_us = None
         self._table.state_changed(replica)
+        self._rearrange()
         self._frames.state(replica.flow.key)
 
     def _strand_if_dead(self, flow: table.FlowState[Replica]) -> None:
@@ -305,6 +350,7 @@ class Agent:
         stranded = [request for request in self._waiting.values() if request.flow == flow.key]
         for request in stranded:
             self._policy.cancel(request.id)
+            self._expected.pop(request.id, None)
             del self._waiting[request.id]
         for request in stranded:
             self._stranded(int(request.id))
@@ -320,7 +366,10 @@ class Agent:
     def _remove(self, replica: Replica) -> None:
         check_transition(replica.state, ReplicaState.GONE)
         self._table.remove(replica)
+        self._rearrange()
         self.reservations.release(replica.spec.id)
+        if self._money is not None:
+            self._money.release(replica.spec.id)
         for row in replica.rows:
             self._log.end(row, self._agenda.now_us)
         self._frames.state(replica.flow.key)
@@ -332,6 +381,7 @@ class Agent:
             return
         for request in self._policy.drop_expired(now_us):
             self._frames.touch(request.flow)
+            self._expected.pop(request.id, None)
             del self._waiting[request.id]
             self._book.end(int(request.id), Outcome.EXPIRED, Reason.TIMEOUT, now_us)
         due_us = self._policy.next_expiry_us()

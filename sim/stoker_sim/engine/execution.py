@@ -35,6 +35,12 @@ class Run(Struct, eq=False):
     end_us: int = _NEVER
     cut: bool = False
     """Its timeout passed while it ran."""
+    in_flight: int = 1
+    """Executions on its device at its dispatch, its own included."""
+    expected_us: int = 0
+    """Predicted time from when it was queued to its end, given what ran before it; 0: not known."""
+    since_us: int = 0
+    """When it was queued."""
 
 
 class _Pace:

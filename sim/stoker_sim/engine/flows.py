@@ -112,13 +112,15 @@ class Requests:
         self._fixed = knowledge is Knowledge.PROFILE
         self._predictions = predictions
 
-    def predicted_us(self, index: int, flow: Flow, product: str | None) -> int:
-        """What policies are told of its execution time. `product`: the one that it will run on, where there is one."""
+    def predicted_us(self, index: int, flow: Flow, product: str | None, in_flight: int | None = None) -> int:
+        """What policies are told of its execution time. `product`: the one that it will run on, where there is one;
+        `in_flight`: executions there with it, where they are counted.
+        """
         if self._knowledge is Knowledge.PROFILE:
             return flow.predicted_us
         if self._knowledge is Knowledge.EXACT:
             return flow.work_us(self._exec_us[index], product or flow.behaviour.reference)
-        return self._predictions.exec_us(flow.definition, flow.variant, product).us
+        return self._predictions.exec_us(flow.definition, flow.variant, product, in_flight).us
 
     def make(self, index: int, flow: Flow, now_us: int) -> QueuedRequest:
         """The request as it comes to the policy now."""

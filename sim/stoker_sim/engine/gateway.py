@@ -7,18 +7,30 @@ connections are left out, so nothing is ever lost on the way.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from msgspec import Struct
-
-from stoker.admission import Choice, Forecast, Hold, Refuse, Send, after_miss, choose, misses_cpu
-from stoker.agents_choice import Told, forecast, room, soonest_first
+from stoker.admission import (
+    Choice,
+    Forecast,
+    Hold,
+    Refuse,
+    Send,
+    after_miss,
+    choose,
+    misses_cpu,
+    unless_missed,
+)
+from stoker.agents_choice import GpuCrowd, Told, cheapest_first, forecast, gpu_crowd, room, soonest_first
+from stoker.cost.costs import Bounds
+from stoker.device_chooser import NOBODY, DeviceChooser
 from stoker.hold_shares import HoldShares
-from stoker.model.demand import Demand, VariantDemand
-from stoker.model.function import Function, Variant
-from stoker.names import flow_of
-from stoker.reasons import Outcome, Reason
-from stoker.wire.agent import VariantLoad
+from stoker.model.demand import Demand
+from stoker.model.function import Variant
+from stoker.reasons import MISSES, Outcome, Reason
+from stoker.wire.agent import WANT_PLACE, VariantLoad
 from stoker_sim.engine.agenda import Agenda
 from stoker_sim.engine.book import VARIANT_CODE, Book
+from stoker_sim.engine.returns import Returns
+from stoker_sim.engine.returns import Told as ToldBack
+from stoker_sim.engine.visits import Side, State, Visit
 from stoker_sim.workload import Workload
 
 MAX_CANDIDATES = 3
@@ -31,8 +43,10 @@ _UNLIMITED = 1 << 62
 class Admitting(Protocol):
     """An agent as the gateway sees it."""
 
+    @property
+    def name(self) -> str: ...
     def admit(
-        self, index: int, key: str, objective_us: int, timeout_us: int, *, cold: bool, late_ok: bool
+        self, index: int, key: str, objective_us: int, timeout_us: int, *, cold: bool, late_ok: bool, said: str = ""
     ) -> Reason | None: ...
 
 
@@ -44,54 +58,6 @@ class Link:
         self.loads: dict[str, VariantLoad] = {}
         """By flow."""
         self.sent: dict[str, int] = {}
-
-
-class Side:
-    """Who wants one variant of a function."""
-
-    def __init__(self, function: Function, variant: Variant) -> None:
-        self.variant = variant
-        self.key = flow_of(function.key, variant, function.primary)
-        self.warm = 0
-        self.held: dict[Visit, None] = {}
-        self.in_system = 0
-        self.last_wake_us: int | None = None
-
-    def demand(self) -> VariantDemand:
-        oldest_us = min((visit.arrived_us for visit in self.held), default=None)
-        return VariantDemand(
-            held=len(self.held), in_system=self.in_system, last_wake_us=self.last_wake_us, oldest_held_us=oldest_us
-        )
-
-
-class State:
-    """One function at the gateway."""
-
-    def __init__(self, function: Function, unplaceable: Mapping[Variant, str]) -> None:
-        self.function = function
-        self.unplaceable = unplaceable
-        self.sides = {variant: Side(function, variant) for variant in function.variants}
-        self.primary = self.sides[function.primary]
-        self.undispatched = 0
-
-
-class Visit(Struct, eq=False):
-    """One request that was let in and has no answer yet."""
-
-    index: int
-    state: State
-    side: Side
-    arrived_us: int
-    objective_us: int
-    timeout_us: int
-    held_since_us: int = 0
-    miss_step: int = 0
-    late_ok: bool = False
-    """Of its hold: it is taken even if it is predicted to miss."""
-    queued: bool = True
-    """It counts in its function's queue."""
-    forecast_late: bool = False
-    """It was taken although a miss is predicted, or after a hold that began so."""
 
 
 class Gateway:
@@ -106,12 +72,21 @@ class Gateway:
         book: Book,
         hold_requests: int,
         enforces: bool,
+        chooser: DeviceChooser,
+        prices: Mapping[str, float],
         poke: "Poke",
+        returns: Returns | None = None,
     ) -> None:
-        """`enforces`: a predicted miss is acted upon."""
+        """`enforces`: a predicted miss is acted upon. `returns`: clients that come back for places."""
+        self._returns = returns
         self._agenda = agenda
         self._book = book
         self._enforces = enforces
+        self._chooser = chooser
+        self._prices = prices
+        self._bounds: Bounds = {}
+        self._crowd: GpuCrowd | None = None
+        """Until the next frame."""
         self._poke = poke
         self._states = [
             State(function.definition, unplaceable.get(function.key, {})) for function in workload.functions
@@ -125,6 +100,10 @@ class Gateway:
         self._called: dict[str, State] = {}
         self._cut = agenda.kind(self._on_cut)
 
+    def set_bounds(self, bounds: Bounds) -> None:
+        """The variants that requests may not have for what they cost."""
+        self._bounds = bounds
+
     def follow(self, agents: Sequence[Admitting]) -> None:
         """These are the agents."""
         self._links = [Link(agent) for agent in agents]
@@ -134,6 +113,7 @@ class Gateway:
         link = self._links[agent]
         link.loads.update(loads)
         link.sent.clear()
+        self._crowd = None
         for key in loads:
             self._sides[key].warm = sum(other.loads[key].warm for other in self._links if key in other.loads)
         self._release()
@@ -144,20 +124,30 @@ class Gateway:
         state = self._states[book.function[index]]
         spec = state.function.spec
         primary = state.primary
-        primary.last_wake_us = now_us
+        decides = state.chooses and self._chooser.foresees
+        if not decides:
+            primary.last_wake_us = now_us
         self._called[state.function.key] = state
         if state.undispatched >= spec.queue.max_requests:
+            side = state.sides[state.first if decides else primary.variant]
+            side.last_wake_us = now_us
+            side.arrivals += 1
             book.end(index, Outcome.REFUSED, Reason.QUEUE_FULL, now_us)
             self._poke()
             return
         timeout_us = now_us + spec.timeout_us
         objective_us = min(timeout_us, now_us + book.slo_us[index])
         visit = Visit(index, state, primary, now_us, objective_us, timeout_us)
+        state.retry_budget.request(now_us)
         self._visits[index] = visit
         state.undispatched += 1
         primary.in_system += 1
+        primary.arrivals += 1
         self._poke(load=bool(primary.warm))
-        self._serve(visit, Send(primary.variant) if primary.warm else self._choose_cold(visit))
+        if self._returns is not None and (told := self._returns.shown.get(index)) and self._redeem(visit, told):
+            return
+        first = self._course(visit) if decides else primary
+        self._serve(visit, Send(first.variant) if first.warm else self._choose_cold(visit, first))
 
     def dispatched(self, index: int) -> None:
         """A request got its slot."""
@@ -209,7 +199,36 @@ class Gateway:
                 return
             choice = self._after(visit, choice, refused)
 
-    def _choose_cold(self, visit: Visit) -> Choice:
+    def _course(self, visit: Visit) -> Side:
+        """The variant that the device choice sends it to first."""
+        state, now_us = visit.state, self._agenda.now_us
+        visit.course = self._chooser.course(
+            state.function,
+            self._forecasts(state),
+            visit.objective_us - now_us,
+            wakes=True,
+            crowd=self._on_gpus() if self._chooser.sees_load else NOBODY,
+        )
+        state.first = visit.course.variant or state.primary.variant
+        side = state.sides[state.first]
+        side.last_wake_us = now_us
+        if visit.course.wakes_cpu:
+            state.sides[Variant.CPU].last_wake_us = now_us
+            self._poke()
+        return side
+
+    def _on_gpus(self) -> GpuCrowd:
+        if self._crowd is None:
+            self._crowd = gpu_crowd(
+                (state.function.key, link.loads[side.key])
+                for state in self._states
+                if (side := state.sides.get(Variant.GPU)) is not None
+                for link in self._links
+                if side.key in link.loads
+            )
+        return self._crowd
+
+    def _choose_cold(self, visit: Visit, first: Side) -> Choice:
         state, now_us = visit.state, self._agenda.now_us
         cold_us = state.function.spec.slo.cold_latency_us
         if cold_us is None:
@@ -217,15 +236,16 @@ class Gateway:
         else:
             visit.objective_us = min(visit.timeout_us, visit.arrived_us + cold_us)
         choice, visit.miss_step = choose(
-            state.function, self._forecasts(state), visit.objective_us - now_us, wakes=True
+            state.function, self._forecasts(state), visit.objective_us - now_us, wakes=True, course=visit.course
         )
-        self._want_cpu(state, choice, 0, visit.miss_step)
-        if isinstance(choice, Refuse) and choice.reason is Reason.PREDICTED_MISS and not self._enforces:
-            return Hold(state.primary.variant, late_ok=True)
+        if not self._enforces:
+            choice = unless_missed(choice, Hold(first.variant, late_ok=True))
+        self._want_cpu(visit, choice, 0)
         return choice
 
-    def _want_cpu(self, state: State, choice: Choice, start: int, end: int) -> None:
-        if misses_cpu(state.function, choice, start, end):
+    def _want_cpu(self, visit: Visit, choice: Choice, start: int) -> None:
+        state = visit.state
+        if misses_cpu(state.function, choice, start, visit.miss_step, visit.course):
             state.sides[Variant.CPU].last_wake_us = self._agenda.now_us
             self._poke()
 
@@ -281,28 +301,62 @@ class Gateway:
         if side is not visit.side:
             self._move(visit, side)
             side.last_wake_us = self._agenda.now_us
-        cold = bool(self._book.cold[visit.index])
         late_ok = choice.late_ok or not self._enforces
         self._book.promised[visit.index] = self._enforces and not choice.late_ok and not visit.forecast_late
         reason = Reason.NO_REPLICA
-        for link in soonest_first(self._told(side.key))[:MAX_CANDIDATES]:
-            link.sent[side.key] = link.sent.get(side.key, 0) + 1
-            refused = link.agent.admit(
-                visit.index, side.key, visit.objective_us, visit.timeout_us, cold=cold, late_ok=late_ok
-            )
+        candidates = self._candidates(visit, side)[:MAX_CANDIDATES]
+        for link in candidates:
+            if link is not candidates[0] and not visit.state.retry_budget.take(self._agenda.now_us):
+                break
+            wants = self._returns is not None and not late_ok and link is candidates[-1] and self._would_refuse(visit)
+            refused = self._ask(link, visit, side, late_ok=late_ok, said=WANT_PLACE if wants else "")
             if refused is None:
                 return None
             reason = refused
         self._book.promised[visit.index] = False
         return reason
 
+    def _redeem(self, visit: Visit, told: ToldBack) -> bool:
+        """Try the agent that gave the place; whether it took the request. Places are given on the primary variant."""
+        side = visit.side
+        for link in self._links:
+            if link.agent.name == told.agent and (load := link.loads.get(side.key)) is not None and load.warm:
+                self._book.promised[visit.index] = self._enforces
+                return self._ask(link, visit, side, late_ok=not self._enforces, said=told.place) is None
+        return False
+
+    def _ask(self, link: Link, visit: Visit, side: Side, *, late_ok: bool, said: str) -> Reason | None:
+        link.sent[side.key] = link.sent.get(side.key, 0) + 1
+        cold, until_us = bool(self._book.cold[visit.index]), visit.timeout_us
+        return link.agent.admit(
+            visit.index, side.key, visit.objective_us, until_us, cold=cold, late_ok=late_ok, said=said
+        )
+
+    def _would_refuse(self, visit: Visit) -> bool:
+        """Whether a miss that an agent predicts now would end in a refusal."""
+        state, left_us = visit.state, visit.objective_us - self._agenda.now_us
+        following, _ = after_miss(
+            state.function, self._forecasts(state), left_us, visit.miss_step, wakes=True, course=visit.course
+        )
+        return isinstance(following, Refuse) and visit.side is state.primary
+
+    def _candidates(self, visit: Visit, side: Side) -> list[Link]:
+        told = self._told(side.key)
+        if not self._prices:
+            return soonest_first(told)
+        return cheapest_first(told, self._prices, visit.objective_us - self._agenda.now_us)
+
     def _after(self, visit: Visit, choice: Send, refused: Reason) -> Choice:
-        if refused is not Reason.PREDICTED_MISS:
+        if refused not in MISSES:
             return Hold(choice.variant, choice.late_ok)
         state, step = visit.state, visit.miss_step
         remaining_us = visit.objective_us - self._agenda.now_us
-        following, visit.miss_step = after_miss(state.function, self._forecasts(state), remaining_us, step, wakes=True)
-        self._want_cpu(state, following, step, visit.miss_step)
+        following, visit.miss_step = after_miss(
+            state.function, self._forecasts(state), remaining_us, step, wakes=True, course=visit.course
+        )
+        if not self._enforces:
+            following = unless_missed(following, Send(choice.variant, late_ok=True))
+        self._want_cpu(visit, following, step)
         return following
 
     # Inside.
@@ -324,6 +378,10 @@ class Gateway:
     def _move(self, visit: Visit, side: Side) -> None:
         visit.side.in_system -= 1
         side.in_system += 1
+        if side is not visit.side:
+            side.arrivals += 1
+            if not visit.miss_step:
+                visit.side.arrivals -= 1
         visit.side = side
 
     def _leave_queue(self, visit: Visit) -> None:

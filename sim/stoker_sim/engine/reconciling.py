@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from stoker.control import measured
 from stoker.control.plan import plan
 from stoker.control.planning import Action, Drain, Failure, Kill, Observed, PlanMemory, Start, Stop
+from stoker.cost.costs import NO_COSTS
 from stoker.model.device import Device
 from stoker.model.function import Variant
 from stoker.model.replica import ReplicaStatus
+from stoker.sizing.service_time import ServiceTime, pooled_by_pair
 from stoker_sim.engine.agenda import Agenda
 from stoker_sim.engine.agent import Agent
 from stoker_sim.engine.gateway import Gateway
+from stoker_sim.engine.money import Money
 from stoker_sim.engine.setup import Setup
 from stoker_sim.workload import Workload
 
@@ -25,12 +28,15 @@ _RETRY_US = 200_000
 class Reconciler:
     """`poke()` says that something changed; the first plan is at time 0."""
 
-    def __init__(self, workload: Workload, setup: Setup, agenda: Agenda, gateway: Gateway) -> None:
+    def __init__(
+        self, workload: Workload, setup: Setup, agenda: Agenda, gateway: Gateway, money: Money | None = None
+    ) -> None:
         self._functions = {function.key: function.definition for function in workload.functions}
         self._devices: tuple[Device, ...] = setup.devices
         self._setup = setup
         self._agenda = agenda
         self._gateway = gateway
+        self._money = money
         self._agents: Sequence[Agent] = ()
         self._agent_of: dict[str, Agent] = {}
         """By device."""
@@ -73,6 +79,7 @@ class Reconciler:
         result = plan(self._observe(now_us), now_us, self._setup.plan, describes=False)
         self._failures.clear()
         self._memory = result.memory
+        self._gateway.set_bounds(result.bounds)
         begun = True
         for action in result.actions:
             begun &= self._act(action, now_us)
@@ -94,9 +101,14 @@ class Reconciler:
         wall_us = self._setup.wall_us
         exec_us: dict[str, dict[Variant, int]] = {}
         replicas: list[ReplicaStatus] = []
+        demand = self._gateway.demand()
+        service: dict[str, dict[Variant, list[ServiceTime]]] = {}
         for agent in self._agents:
             own = agent.replicas()
             replicas += own
+            for key, found in measured.service(agent.predictions, self._functions, own, demand).items():
+                for variant, took in found.items():
+                    service.setdefault(key, {}).setdefault(variant, []).append(took)
             for key, times_us in measured.exec_us(agent.predictions, self._functions, own).items():
                 exec_us.setdefault(key, {}).update(times_us)
         return Observed(
@@ -104,16 +116,18 @@ class Reconciler:
             devices=self._devices,
             reservations=tuple(part for agent in self._agents for part in agent.reservations.all()),
             replicas=tuple(replicas),
-            demand=self._gateway.demand(),
+            demand=demand,
             queued=queued,
             start_us=start_us,
             exec_us=exec_us,
+            service=pooled_by_pair(service),
             failures=tuple(self._failures),
             leaving=frozenset(self._leaving),
             killed=frozenset(self._killed),
             memory=self._memory,
             wall_us=wall_us + now_us if wall_us else 0,
             namespace_weights=dict(self._setup.namespace_weights),
+            costs=NO_COSTS if self._money is None else self._money.costs([agent.predictions for agent in self._agents]),
         )
 
     def _act(self, action: Action, now_us: int) -> bool:

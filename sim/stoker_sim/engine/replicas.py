@@ -1,17 +1,21 @@
 """The form `replicas`: gateway, one agent for each node, and the reconciler, put together."""
 
 from stoker.control.capacity import needs_of
+from stoker.device_chooser import DeviceChooser
 from stoker.model.device import Device
 from stoker.model.fitting import unplaceable
 from stoker.model.policy import AdmissionMode
+from stoker.policies.device_choice.interface import ChoiceParams
 from stoker_sim.engine.agenda import Agenda
 from stoker_sim.engine.agent import Agent
 from stoker_sim.engine.book import Book
 from stoker_sim.engine.flows import Flow
 from stoker_sim.engine.gateway import Gateway
+from stoker_sim.engine.money import money_of
 from stoker_sim.engine.policies import make_policy
 from stoker_sim.engine.reconciling import Reconciler
 from stoker_sim.engine.residence_log import ResidenceLog
+from stoker_sim.engine.returns import Returns
 from stoker_sim.engine.setup import BadSetup, Setup
 from stoker_sim.workload import Workload
 
@@ -19,8 +23,19 @@ from stoker_sim.workload import Workload
 class Platform:
     """`arrive(index)` is called for each request at its time, `answered(index)` when it has its outcome."""
 
-    def __init__(self, workload: Workload, setup: Setup, *, agenda: Agenda, book: Book, log: ResidenceLog) -> None:
-        """Raises BadSetup where a replica could be placed on a device that the function's requests have no time on."""
+    def __init__(
+        self,
+        workload: Workload,
+        setup: Setup,
+        *,
+        agenda: Agenda,
+        book: Book,
+        log: ResidenceLog,
+        returns: Returns | None = None,
+    ) -> None:
+        """Raises UnknownName for a device choice that there is not, and BadSetup where a replica could be placed on a
+        device that the function's requests have no time on.
+        """
         flows = {
             flow.key: flow
             for index, function in enumerate(workload.functions)
@@ -39,9 +54,14 @@ class Platform:
             book=book,
             hold_requests=setup.hold_requests,
             enforces=setup.admission is AdmissionMode.ENFORCE,
+            chooser=DeviceChooser(setup.device_choice, ChoiceParams(seed=setup.seed)),
+            prices=setup.prices,
             poke=self._poke,
+            returns=returns,
         )
-        self.reconciler = Reconciler(workload, setup, agenda, self._gateway)
+        self.money = money_of(workload, setup, agenda)
+        """None: nothing has a price."""
+        self.reconciler = Reconciler(workload, setup, agenda, self._gateway, self.money)
         nodes: dict[str, list[Device]] = {}
         for device in setup.devices:
             nodes.setdefault(device.node, []).append(device)
@@ -59,6 +79,8 @@ class Platform:
                 dispatched=self._gateway.dispatched,
                 stranded=self._gateway.stranded,
                 gone=self.reconciler.gone,
+                money=self.money,
+                returns=returns,
             )
             for devices in nodes.values()
         ]

@@ -11,7 +11,10 @@ from msgspec import Struct
 from stoker.control.planning import PlanParams
 from stoker.errors import StokerError
 from stoker.model.device import Device
-from stoker.model.policy import AdmissionMode
+from stoker.model.policy import DEFAULT_PROFILE, PROFILES, AdmissionMode
+from stoker.slots.forecast import Rule
+
+DEFAULT_DEVICE_CHOICE = PROFILES[DEFAULT_PROFILE].device_choice
 
 
 class BadSetup(StokerError):  # noqa: N818  the name states the fact
@@ -116,6 +119,16 @@ class Setup(Struct, frozen=True, kw_only=True):
     """Replicas: allocation, pre-warming, keep-alive bound, quantum."""
     admission: AdmissionMode = AdmissionMode.ENFORCE
     """Replicas: OBSERVE predicts misses and acts on none."""
+    admission_policy: Rule = Rule.SCHEDULE
+    """Replicas: what an agent takes (stoker.slots.verdict)."""
+    device_choice: str = DEFAULT_DEVICE_CHOICE
+    """Replicas: which variant a request goes to first (stoker.policies.device_choice)."""
+    prices: Mapping[str, float] = {}
+    """Replicas: of devices by product and hour; the gateway prefers the cheapest that is on time. Empty: none are
+    known.
+    """
+    namespace_caps: Mapping[str, float] = {}
+    """Replicas: what the replicas of a namespace may cost an hour in all; functions have theirs in their definition."""
     hold_requests: int = 10_000
     """Replicas: requests that the gateway holds at most (gateway settings)."""
     delays: Delays = Delays()

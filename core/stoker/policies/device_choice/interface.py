@@ -1,8 +1,8 @@
 """What a device-choice policy is: GPU or CPU for each request of a function that has both variants.
 
-For the simulator. Live, a gateway decides by the rule of `slack` with the agents' own answers (stoker.admission); the
-other policies do not act there yet, and a GpuPolicy names `slack` only. A policy reads no clock; one that draws or
-remembers is an object for each place that decides.
+The same live and simulated: each gateway has one (stoker.device_chooser), and asks it only for functions that have both
+variants and permit Divert. A policy reads no clock; one that draws or remembers is an object for each place that
+decides.
 """
 
 from collections.abc import Mapping
@@ -61,6 +61,16 @@ class DeviceChoice(Protocol):
     """See the module."""
 
     name: ClassVar[str]
+    foresees: ClassVar[bool]
+    """It is asked before an agent is. For one that does not foresee a request begins on the GPU, and goes on only where
+    an agent predicts a miss.
+    """
+    compares: ClassVar[bool]
+    """It decides by execution times: it is asked once both variants were measured."""
+    crosses: ClassVar[bool]
+    """A request that is predicted to miss where it was sent may go to the other variant, as onPredictedMiss says."""
+    sees_load: ClassVar[bool]
+    """It reads `load_us` and `flows`; for the others they are left out."""
 
     def choose(self, arrival: Arrival) -> Variant:
         """Where the request goes: never the CPU where there is no CPU variant. It goes there, so ask once."""

@@ -33,6 +33,10 @@ class Landlord:
     """One object for each place that decides: it remembers credits and draws."""
 
     name: ClassVar[str] = "landlord"
+    foresees: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
+    crosses: ClassVar[bool] = True
+    sees_load: ClassVar[bool] = True
 
     def __init__(self, params: ChoiceParams = DEFAULTS) -> None:
         self._draws = Draws(params.seed)

@@ -10,6 +10,10 @@ class GpuOnly:
     """Everything on GPUs."""
 
     name: ClassVar[str] = "gpu-only"
+    foresees: ClassVar[bool] = True
+    compares: ClassVar[bool] = False
+    crosses: ClassVar[bool] = False
+    sees_load: ClassVar[bool] = False
 
     def __init__(self, params: ChoiceParams = DEFAULTS) -> None:
         """No parameter matters here."""
@@ -22,6 +26,10 @@ class CpuOnly:
     """Everything that can on CPUs."""
 
     name: ClassVar[str] = "cpu-only"
+    foresees: ClassVar[bool] = True
+    compares: ClassVar[bool] = False
+    crosses: ClassVar[bool] = False
+    sees_load: ClassVar[bool] = False
 
     def __init__(self, params: ChoiceParams = DEFAULTS) -> None:
         """No parameter matters here."""

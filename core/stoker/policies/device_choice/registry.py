@@ -27,8 +27,6 @@ DEVICE_CHOICE: Mapping[str, MakeChoice] = MappingProxyType(
         SpeedUp.name: SpeedUp,
     }
 )
-LIVE = frozenset({Slack.name})
-"""Those that act outside of simulations, and that a GpuPolicy may name."""
 
 
 def make_device_choice(name: str, params: ChoiceParams = DEFAULTS) -> DeviceChoice:

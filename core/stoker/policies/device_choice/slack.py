@@ -1,7 +1,8 @@
 """`slack` (ours): the GPU, unless the request is predicted to miss its objective there and to meet it on the CPU.
 
 The rule that acts live for `onPredictedMiss: [Divert, ServeLate]` (stoker.admission; DESIGN section 3). A request that
-is late on both goes to the GPU, where it ends sooner as a rule and takes no core from those that need one.
+is late on both goes to the GPU, where it ends sooner as a rule and takes no core from those that need one. It does not
+foresee: of a warm variant the agent knows better than any view of it, so the agent's refusal is the prediction.
 """
 
 from typing import ClassVar
@@ -14,6 +15,10 @@ class Slack:
     """Divert what only the CPU can still serve on time."""
 
     name: ClassVar[str] = "slack"
+    foresees: ClassVar[bool] = False
+    compares: ClassVar[bool] = True
+    crosses: ClassVar[bool] = True
+    sees_load: ClassVar[bool] = False
 
     def __init__(self, params: ChoiceParams = DEFAULTS) -> None:
         """No parameter matters here."""

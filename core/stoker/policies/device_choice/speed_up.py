@@ -17,6 +17,10 @@ class SpeedUp:
     """By the ratio of execution times."""
 
     name: ClassVar[str] = "speed-up"
+    foresees: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
+    crosses: ClassVar[bool] = True
+    sees_load: ClassVar[bool] = False
 
     def __init__(self, params: ChoiceParams = DEFAULTS) -> None:
         """No parameter matters here."""

@@ -9,7 +9,7 @@ It knows no order of flows, no fairness and no clock. A rank must not change whi
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from heapq import heapify, heappop, heappush, merge
 from typing import ClassVar
@@ -18,8 +18,10 @@ from msgspec import Struct
 
 from stoker.errors import StokerError
 from stoker.model.request import QueuedRequest
+from stoker.policies.queueing.commitments import Commitments, Place
 from stoker.policies.queueing.flow_ranking import as_set
 from stoker.policies.queueing.interface import DEFAULTS, QueueParams, SlotView, Weights
+from stoker.policies.queueing.lanes import Lane
 from stoker.policies.queueing.tuning import NO_CONSTANTS, Constants, settled
 
 Rank = tuple[int | str, ...]
@@ -133,6 +135,16 @@ class FlowQueues(ABC):
 
     def set_weights(self, weights: Weights) -> None:  # noqa: B027  nothing to do is the default
         """Ignored: no shares are kept."""
+
+    def arrange(self, lanes: Mapping[str, Lane]) -> None:  # noqa: B027  nothing to do is the default
+        """Ignored: nothing is promised by a policy itself."""
+
+    @property
+    def commitments(self) -> Commitments | None:
+        return None
+
+    def place(self, request: QueuedRequest) -> Place:
+        return self.rank(request), self._pushes + 1
 
     def export(self) -> list[QueuedRequest]:
         by_arrival = sorted(self.by_id.values(), key=lambda entry: (entry[2].arrival_us, entry[1]))

@@ -10,6 +10,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from stoker.model.request import QueuedRequest
+from stoker.policies.queueing.commitments import Commitments, Place
+from stoker.policies.queueing.lanes import Lane
 
 
 class Guarantees(Struct, frozen=True, kw_only=True):
@@ -118,3 +120,15 @@ class QueuePolicy(Protocol):
 
     def schedule(self, now_us: int) -> Iterable[QueuedRequest]:
         """What is queued, in the order in which it would be popped if every flow were eligible; changes nothing."""
+
+    def arrange(self, lanes: Mapping[str, Lane]) -> None:
+        """These are the slots of each flow from now on; flows without any are left out. Nothing is promised before."""
+
+    @property
+    def commitments(self) -> Commitments | None:
+        """What is queued in its order, with what was promised; None: it has no fixed order, or no
+        lanes yet. Only ServeLate keeps any.
+        """
+
+    def place(self, request: QueuedRequest) -> Place:
+        """Where the request would stand among the commitments, were it pushed now. Only where there are any."""

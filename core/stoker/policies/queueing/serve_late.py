@@ -2,16 +2,20 @@
 
 A request whose slack has turned negative misses its objective whenever it runs. It leaves the wrapped policy for
 a queue that is served by arrival, what is resident first, and only on slots that no on-time request could use (DESIGN
-section 3). The wrapper is a QueuePolicy itself and knows the wrapped one by that interface only.
+section 3). One that may not be served late is handed out to be dropped instead; one that was taken behind all promises
+is in that queue from the start. Beside a policy of a fixed rank stand its commitments, as soon as lanes are arranged.
+The wrapper is a QueuePolicy itself and knows the wrapped one by that interface only.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from stoker.errors import StokerError
 from stoker.model.request import QueuedRequest
+from stoker.policies.queueing.commitments import Commitments, Place
 from stoker.policies.queueing.due_heap import DueHeap
 from stoker.policies.queueing.flow_ranking import as_set
 from stoker.policies.queueing.interface import Guarantees, QueuePolicy, SlotView, Weights
+from stoker.policies.queueing.lanes import Lane
 from stoker.policies.queueing.ordered_flows import OrderedFlows, Rank
 
 
@@ -46,6 +50,11 @@ class ServeLate:
         self._turning = DueHeap()
         """What `inner` holds, by latest start."""
         self._late_running: set[str] = set()
+        self._dropped: dict[str, QueuedRequest] = {}
+        """Those that may not be served late and cannot be on time any more, until pop() hands them out."""
+        self._commitments = Commitments() if isinstance(inner, OrderedFlows) else None
+        self._arranged = False
+        self._pushes = 0
         self._now_us = 0
 
     @property
@@ -65,12 +74,17 @@ class ServeLate:
         )
 
     def push(self, request: QueuedRequest) -> None:
-        if request.id in self._late.by_id:
+        if request.id in self._late.by_id or request.id in self._dropped:
             raise StokerError(f"request {request.id} is queued already; give each request of an agent its own id")
-        self._inner.push(request)
-        self._turning.add(request.objective_us - request.predicted_exec_us, request.id)
         if self._late_running:
             self._late_running.discard(request.id)
+        if request.behind:
+            self._late.push(request)
+            return
+        self._inner.push(request)
+        self._turning.add(request.objective_us - request.predicted_exec_us, request.id)
+        if self._arranged:
+            self._commit(request)
 
     def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None:
         if now_us > self._now_us:  # noqa: PLR1730  max() costs as much as three lines of this
@@ -78,9 +92,15 @@ class ServeLate:
         heap = self._turning.heap
         if heap and heap[0][0] < self._now_us:
             self._turn_late(self._turning.pop_due(self._now_us - 1))
+        if self._dropped:
+            dropped = self._dropped.pop(next(iter(self._dropped)))
+            self._late_running.add(dropped.id)
+            return dropped
         request = self._inner.pop(slot, now_us)
         if request is not None:
             self._turning.discard(request.id)
+            if self._arranged:
+                self._discard(request.id)
             return request
         request = self._late.pop(slot, now_us)
         if request is not None:
@@ -97,8 +117,9 @@ class ServeLate:
     def cancel(self, request_id: str) -> QueuedRequest | None:
         request = self._inner.cancel(request_id)
         if request is None:
-            return self._late.cancel(request_id)
+            return self._dropped.pop(request_id, None) or self._late.cancel(request_id)
         self._turning.discard(request_id)
+        self._discard(request_id)
         return request
 
     def missed(self, request: QueuedRequest) -> None:
@@ -108,13 +129,16 @@ class ServeLate:
         expired = self._inner.drop_expired(now_us)
         for request in expired:
             self._turning.discard(request.id)
-        return expired + self._late.drop_expired(now_us)
+            self._discard(request.id)
+        dropped = [request for request in self._dropped.values() if request.timeout_us <= now_us]
+        for request in dropped:
+            del self._dropped[request.id]
+        return expired + self._late.drop_expired(now_us) + dropped
 
     def next_expiry_us(self) -> int | None:
-        return min(
-            (due for due in (self._inner.next_expiry_us(), self._late.next_expiry_us()) if due is not None),
-            default=None,
-        )
+        dues = [self._inner.next_expiry_us(), self._late.next_expiry_us()]
+        dues += [request.timeout_us for request in self._dropped.values()]
+        return min((due for due in dues if due is not None), default=None)
 
     def next_ready_us(self, now_us: int) -> int | None:
         """The wrapped policy's: late requests are never held back."""
@@ -125,10 +149,30 @@ class ServeLate:
 
     def export(self) -> list[QueuedRequest]:
         self._turning.clear()
-        return sorted(self._inner.export() + self._late.export(), key=lambda request: request.arrival_us)
+        if self._commitments is not None:
+            self._commitments.clear()
+        dropped = list(self._dropped.values())
+        self._dropped.clear()
+        return sorted(self._inner.export() + self._late.export() + dropped, key=lambda request: request.arrival_us)
+
+    def arrange(self, lanes: Mapping[str, Lane]) -> None:
+        if self._commitments is None:
+            return
+        self._commitments.arrange(lanes)
+        if not self._arranged:
+            self._arranged = True
+            for request in self._inner.schedule(self._now_us):
+                self._commit(request)
+
+    @property
+    def commitments(self) -> Commitments | None:
+        return self._commitments if self._arranged else None
 
     def queued(self, flow: str | None = None) -> int:
-        return self._inner.queued(flow) + self._late.queued(flow)
+        count = self._inner.queued(flow) + self._late.queued(flow)
+        if self._dropped:
+            count += sum(flow is None or request.flow == flow for request in self._dropped.values())
+        return count
 
     def work_ahead_us(self, request: QueuedRequest, flows: Collection[str]) -> int:
         """On-time work that runs before an on-time request; for a late one all on-time work and the earlier late one.
@@ -158,4 +202,25 @@ class ServeLate:
             request = self._inner.cancel(request_id)
             assert request is not None, f"{self.name} lost request {request_id}"
             self._inner.missed(request)
-            self._late.push(request)
+            if self._arranged:
+                self._discard(request_id)
+            if request.late_ok:
+                self._late.push(request)
+            else:
+                self._dropped[request_id] = request
+
+    def place(self, request: QueuedRequest) -> Place:
+        """Where a request that is pushed now would stand among the commitments."""
+        assert isinstance(self._inner, OrderedFlows)
+        return self._inner.rank(request), self._pushes + 1
+
+    def _commit(self, request: QueuedRequest) -> None:
+        assert self._commitments is not None
+        place = self.place(request)
+        self._pushes += 1
+        level = request.priority.level
+        self._commitments.add(place, request.id, request.flow, request.predicted_exec_us, request.promise_us, level)
+
+    def _discard(self, request_id: str) -> None:
+        if self._commitments is not None:
+            self._commitments.discard(request_id)

@@ -1,0 +1,329 @@
+"""What one plan may still spend: bounds on cost held against what was spent, what is held, and what is wanted.
+
+The rules are stoker.cost.cap's; here they meet replicas and devices. Acts only for functions with a bound and in
+namespaces with one, and only where devices have prices: for all others every answer is yes, at no cost.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from stoker.control import scaling
+from stoker.control.capacity import Need, Needs
+from stoker.control.planning import Pair
+from stoker.cost import cap
+from stoker.cost.costs import Bound, Bounds
+from stoker.cost.prices import MICRO
+from stoker.cost.spending import rate_of
+from stoker.cost.window import Spent
+from stoker.model.device import Device
+from stoker.model.function import Function, Variant
+from stoker.model.quantity import format_duration
+from stoker.model.replica import ReplicaState, ReplicaStatus
+from stoker.reasons import Reason
+
+if TYPE_CHECKING:
+    from stoker.control.draft import Draft
+
+NEVER_US = 60_000_000
+"""When to ask again where time alone changes nothing: only another bound, price or function does."""
+_NOTHING = Spent()
+
+
+class _Scope(Struct):
+    """A function or a namespace with maxCostPerHour."""
+
+    name: str
+    most: int
+    rate: int = 0
+    """Of all replicas that stay, an hour, as if they were full."""
+    tails: int = 0
+    """What all replicas still cost once they are to go."""
+    begun: int = 0
+    """What starting ones cost beside that until they have served as long as they are had for."""
+    staying: list[tuple[ReplicaStatus, int]] = []
+
+
+class Purse:
+    """See the module."""
+
+    def __init__(self, draft: "Draft") -> None:
+        self._draft = draft
+        self._costs = draft.observed.costs
+        self._scopes = {name: _Scope(name=name, most=most, staying=[]) for name, most in self._costs.caps.items()}
+        self._denied: dict[Pair, str] = {}
+        self._cheap: dict[Need, tuple[str, ...] | None] = {}
+        if self._scopes:
+            for replica in draft.fleet.by_id.values():
+                self._count(replica)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there is any bound."""
+        return bool(self._scopes or self._costs.run_caps)
+
+    def denial(self, pair: Pair) -> str | None:
+        """Why the last replica that the pair wanted was not had, in one sentence; None: nothing was denied."""
+        return self._denied.get(pair)
+
+    # Before anything is wanted.
+
+    def enforce(self) -> None:
+        """Drain what is beyond a bound, and what idles where the bound does not pay for it all the hour."""
+        for scope in self._scopes.values():
+            left = scope.most - self._spent(scope.name).micro - scope.tails
+            rate = scope.rate
+            lasting = cap.lasts(scope.most, scope.rate)
+            rates = {replica.spec.id: each for replica, each in scope.staying}
+            for replica in scaling.least_loss_first(one for one, _ in scope.staying):
+                over = not cap.may_stay(left, rate)
+                if not over and (lasting or not self._has_idled(replica)):
+                    continue
+                rate -= rates[replica.spec.id]
+                if replica.spec.id not in self._draft.fleet.leaving:
+                    self._draft.drain(replica, Reason.COST_BOUND)
+            scope.rate = rate
+
+    # What is wanted.
+
+    def denies(self, pair: Pair, function: Function, *, promised: bool) -> bool:
+        """Whether no replica of the pair may be had now, whatever device it got. `promised`: it is one of minReplicas
+        or of a window.
+        """
+        if not self._is_under(pair[0]):
+            return False
+        denial = self._denial(pair, function, promised=promised)
+        if denial is None:
+            self._denied.pop(pair, None)
+            return False
+        self._denied[pair] = denial[0]
+        return True
+
+    def _denial(self, pair: Pair, function: Function, *, promised: bool) -> tuple[str, int] | None:
+        """Why no replica may be had now, and until when; None: one may, or no device would do, for another reason."""
+        needs = self.in_order(pair, function, self._draft.needs(function, pair[1]))
+        fits = False
+        for need in needs:
+            cheapest = self._cheapest(need)
+            if cheapest is None:
+                continue
+            fits = True
+            if self._may_come(pair, function, need, cheapest, promised=promised):
+                return None
+        return self._why(pair, function, needs) if fits or not needs else None
+
+    def pays(self, pair: Pair, function: Function, need: Need, devices: Sequence[str], *, promised: bool) -> bool:
+        """Whether one more replica may be had on these devices. The answer yes counts it in."""
+        if not self._scopes:
+            return True
+        found = [self._draft.board.devices[device_id] for device_id in devices]
+        rate = self._rate(need, found, function, pair)
+        if not self._may_come_at(pair, function, rate, promised=promised):
+            return False
+        start_us, exec_us = self._draft.start_us(pair), self._draft.exec_us(pair)
+        tail_us = cap.tail_us(exec_us, function.spec.timeout_us)
+        for scope in self._of(pair[0]):
+            scope.rate += rate
+            scope.tails += cap.amount(rate, tail_us)
+            scope.begun += cap.amount(rate, cap.first_us(start_us, exec_us))
+        return True
+
+    def in_order(self, pair: Pair, function: Function, needs: Needs) -> Needs:
+        """The ways to place a replica of the pair: of a function with a bound, the cheapest device that meets its
+        objective first, and none on which its requests cost more than they may.
+        """
+        key, costs = pair[0], self._costs
+        if not self._is_under(key):
+            return needs
+        dear, slow = costs.dear.get(key, ()), costs.slow.get(key, ())
+        found: list[tuple[bool, int, int, Need]] = []
+        for number, need in enumerate(needs):
+            products = dict.fromkeys(device.product for device in self._draft.board.usable((need,)))
+            for product in products:
+                one = need if len(products) == 1 or pair[1] is Variant.CPU else replace(need, products=(product,))
+                cheapest = self._cheapest(one)
+                if product in dear or cheapest is None:
+                    continue
+                found.append((product in slow, self._rate_of(one, cheapest, function, pair), number, one))
+            if not products:
+                found.append((True, 0, number, need))
+        return tuple(need for *_, need in sorted(found, key=lambda entry: entry[:3]))
+
+    def kept_us(self, kept_us: int, pair: Pair, function: Function, replica: ReplicaStatus) -> int:
+        """How long an idle replica stays that would be kept for `kept_us`."""
+        key = pair[0]
+        most = self._costs.run_caps.get(key)
+        scopes = self._of(key)
+        if most is None and not scopes:
+            return kept_us
+        spare = None
+        if most is not None:
+            spare = self._costs.runs.get(key, 0) * most // 1000 - self._spent(key).micro
+        need = self._draft.needs(function, pair[1])[0]
+        devices = self._devices_of(replica)
+        rate = rate_of(need, devices, self._costs.prices, 0)
+        lasting = all(cap.lasts(scope.most, scope.rate) for scope in scopes)
+        return cap.idle_us(kept_us, self._draft.start_us(pair), lasting=lasting, spare=spare, rate=rate)
+
+    # What gateways are told.
+
+    def bounds(self) -> Bounds:
+        """The variants that requests may not have, now that the plan is made."""
+        found: Bounds = {}
+        if not self.is_bounded:
+            return found
+        for key, function in self._draft.observed.functions.items():
+            if not self._is_under(key):
+                continue
+            wanted = self._draft.wanted(key)
+            for variant in function.variants:
+                bound = self._bound((key, variant), wanted)
+                if bound is not None:
+                    found.setdefault(key, {})[variant] = bound
+        return found
+
+    def _bound(self, pair: Pair, function: Function) -> Bound | None:
+        key, now_us = pair[0], self._draft.now_us
+        most, each = self._costs.run_caps.get(key), self._costs.run_micro.get(key, {}).get(pair[1])
+        if most is not None and each is not None and cap.dear(each, most):
+            detail = (
+                f"a thousand of its requests cost {money(1000 * each)} on its {pair[1]} variant, "
+                f"more than the {money(most)} of slo.maxCostPerThousandRequests"
+            )
+            return Bound(detail=detail, until_us=now_us + NEVER_US, warm_too=True)
+        fleet = self._draft.fleet
+        if fleet.live(pair) or fleet.started.get(pair):
+            return None
+        denial = self._denial(pair, function, promised=False)
+        if denial is None:
+            return None
+        self._denied[pair] = denial[0]
+        return Bound(detail=denial[0], until_us=denial[1])
+
+    # Inside.
+
+    def _count(self, replica: ReplicaStatus) -> None:
+        key, variant = replica.spec.function, replica.spec.variant
+        scopes = self._of(key)
+        function = self._draft.observed.functions.get(key)
+        if not scopes or function is None or variant not in function.variants:
+            return
+        pair = (key, variant)
+        rate = self._rate(self._needed(pair), self._devices_of(replica), function, pair)
+        exec_us = self._exec_us(pair, function)
+        tail = cap.amount(rate, cap.tail_us(exec_us, function.spec.timeout_us))
+        begun = 0
+        if replica.state is ReplicaState.STARTING:
+            since_us = max(0, self._draft.now_us - replica.started_us)
+            begun = cap.amount(rate, max(0, cap.first_us(self._draft.start_us(pair), exec_us) - since_us))
+        for scope in scopes:
+            scope.tails += tail
+            if replica.spec.id not in self._draft.fleet.leaving:
+                scope.rate += rate
+                scope.begun += begun
+                scope.staying.append((replica, rate))
+
+    def _needed(self, pair: Pair) -> Need:
+        return self._draft.needs(self._draft.observed.functions[pair[0]], pair[1])[0]
+
+    def _exec_us(self, pair: Pair, function: Function) -> int:
+        return self._draft.exec_us((function.key, pair[1]))
+
+    def _has_idled(self, replica: ReplicaStatus) -> bool:
+        """Whether it has been idle for as long as it takes to start another."""
+        if not scaling.is_idle(replica) or replica.idle_since_us is None:
+            return False
+        start_us = self._draft.start_us((replica.spec.function, replica.spec.variant))
+        return self._draft.now_us - replica.idle_since_us >= max(start_us, self._draft.params.wake_us)
+
+    def _may_come(
+        self, pair: Pair, function: Function, need: Need, device_ids: Sequence[str], *, promised: bool
+    ) -> bool:
+        return self._may_come_at(pair, function, self._rate_of(need, device_ids, function, pair), promised=promised)
+
+    def _may_come_at(self, pair: Pair, function: Function, rate: int, *, promised: bool) -> bool:
+        draft = self._draft
+        start_us, exec_us = draft.start_us(pair), draft.exec_us(pair)
+        load = -(-draft.load(pair) // function.concurrency_of(pair[1]))
+        needed = load > len(draft.fleet.live(pair)) + draft.fleet.started.get(pair, 0)
+        for scope in self._of(pair[0]):
+            left = scope.most - self._spent(scope.name).micro - scope.tails - scope.begun
+            if promised and not needed:
+                if not cap.lasts(scope.most, scope.rate + rate) or left < 0:
+                    return False
+            elif not cap.may_come(left, rate, start_us, exec_us, function.spec.timeout_us):
+                return False
+        return True
+
+    def _why(self, pair: Pair, function: Function, needs: Needs) -> tuple[str, int]:
+        """The sentence, and until when it will be so."""
+        key, now_us = pair[0], self._draft.now_us
+        start_us, exec_us = self._draft.start_us(pair), self._draft.exec_us(pair)
+        need = next((one for one in needs if self._cheapest(one) is not None), None)
+        if need is None:
+            most = self._costs.run_caps.get(key, 0)
+            detail = (
+                f"its requests cost more than the {money(most)} a thousand of slo.maxCostPerThousandRequests "
+                "on every device that it could get"
+            )
+            return detail, now_us + NEVER_US
+        rate = self._rate_of(need, self._cheapest(need) or (), function, pair)
+        once_us = cap.first_us(start_us, exec_us) + cap.tail_us(exec_us, function.spec.timeout_us)
+        worst, until_us = "", now_us
+        for scope in self._of(key):
+            spent = self._spent(scope.name)
+            said = (
+                f"{'it' if scope.name == key else f'namespace {scope.name}'} has spent {money(spent.micro)} of the "
+                f"{money(scope.most)} an hour of "
+                f"{'slo.maxCostPerHour' if scope.name == key else 'maxCostPerHour in GpuPolicy'}"
+            )
+            at_us = spent.left_us(scope.most - scope.tails - scope.begun - cap.amount(rate, once_us))
+            if at_us is None:
+                cheapest = f"its cheapest device costs {money(rate)} an hour"
+                return f"{said}, and {cheapest}: too much to start and serve once", now_us + NEVER_US
+            if not worst or at_us > until_us:
+                later = f"; the next replica may be had in {format_duration(at_us - now_us)}" if at_us > now_us else ""
+                worst, until_us = f"{said}{later}", max(at_us, now_us)
+        if until_us == now_us:
+            worst, until_us = f"{worst}: too little to hold what minReplicas asks for", now_us + NEVER_US
+        return worst, until_us
+
+    def _spent(self, name: str) -> Spent:
+        return self._costs.spent.get(name, _NOTHING)
+
+    def _of(self, key: str) -> list[_Scope]:
+        """The bounds that a function is under."""
+        found = (self._scopes.get(key), self._scopes.get(key.partition("/")[0]))
+        return [scope for scope in found if scope is not None]
+
+    def _is_under(self, key: str) -> bool:
+        """Whether any bound is on the function."""
+        return self.is_bounded and (key in self._costs.run_caps or bool(self._of(key)))
+
+    def _cheapest(self, need: Need) -> tuple[str, ...] | None:
+        """Devices that would do, empty and healthy, at the least price; None where there are none."""
+        if need not in self._cheap:
+            prices = self._costs.prices
+            usable = sorted(self._draft.board.usable((need,)), key=lambda device: (prices.get(device.id, 0), device.id))
+            enough = len(usable) >= need.count
+            self._cheap[need] = tuple(device.id for device in usable[: need.count]) if enough else None
+        return self._cheap[need]
+
+    def _rate_of(self, need: Need, device_ids: Iterable[str], function: Function, pair: Pair) -> int:
+        return self._rate(need, [self._draft.board.devices[one] for one in device_ids], function, pair)
+
+    def _rate(self, need: Need, devices: Sequence[Device], function: Function, pair: Pair) -> int:
+        """An hour of a replica that runs as much as it can."""
+        return rate_of(need, devices, self._costs.prices, function.concurrency_of(pair[1]))
+
+    def _devices_of(self, replica: ReplicaStatus) -> list[Device]:
+        known = self._draft.board.devices
+        return [known[one] for one in self._draft.devices_of(replica) if one in known]
+
+
+def money(amount: int) -> str:
+    """Micro-units as a person writes them, as in `0.25`."""
+    text = f"{amount / MICRO:.6f}".rstrip("0").rstrip(".")
+    return text or "0"

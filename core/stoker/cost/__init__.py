@@ -1,0 +1,1 @@
+"""What replicas and requests cost: prices of devices, the accounts of their time, and what a bound on cost permits."""

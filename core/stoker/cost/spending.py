@@ -1,0 +1,197 @@
+"""The last hour of all accounts, and what plan() is to be shown of it. For shells that hold a meter, or hear of some.
+
+Before each plan they let it `see` the running totals of each meter, then ask for Costs. Pure.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from stoker.control.capacity import Need, needs_of
+from stoker.cost import cap
+from stoker.cost.costs import NO_COSTS, Costs
+from stoker.cost.meter import Account
+from stoker.cost.prices import Prices, micro
+from stoker.cost.shares import ONE, part_of
+from stoker.cost.window import RollingHour
+from stoker.model.device import Device
+from stoker.model.function import Function, Variant
+from stoker.prediction import Estimate
+
+_LEAST_RUNS = 20
+"""What a request costs is what those of the last hour did once there were so many; before, what its execution time
+comes to on a full replica. Ours."""
+
+Accounts = Mapping[tuple[str, Variant], Account]
+
+
+class ExecTimes(Protocol):
+    """Whoever measured execution times (stoker.prediction)."""
+
+    def exec_us(self, function: Function, variant: Variant, product: str | None = None, /) -> Estimate: ...
+
+
+class Spending:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self._micro = RollingHour()
+        self._runs = RollingHour()
+        self._bounded: dict[str, Function] = {}
+        self._caps: dict[str, int] = {}
+        self._run_caps: dict[str, int] = {}
+
+    def bound_by(self, functions: Iterable[Function], caps: Mapping[str, float]) -> None:
+        """The functions that there are now, and what the replicas of some namespaces may cost an hour."""
+        self._bounded, self._caps, self._run_caps = {}, {}, {}
+        namespaces = set()
+        for function in functions:
+            namespaces.add(function.namespace)
+            bounds = function.spec.slo.cost
+            if bounds.per_hour is not None:
+                self._caps[function.key] = micro(bounds.per_hour)
+            if bounds.per_thousand_requests is not None:
+                self._run_caps[function.key] = micro(bounds.per_thousand_requests)
+            if function.key in self._caps or function.key in self._run_caps:
+                self._bounded[function.key] = function
+        self._caps |= {name: micro(amount) for name, amount in sorted(caps.items()) if name in namespaces}
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there is a bound on anything."""
+        return bool(self._run_caps or self._caps)
+
+    def see(self, accounts: Accounts, now_us: int, source: str = "") -> None:
+        """The running totals of one meter now."""
+        totals: dict[str, int] = {}
+        runs: dict[str, int] = {}
+        for (key, variant), account in accounts.items():
+            space, beside = key.partition("/")[0], _beside(key, variant)
+            totals[key] = totals.get(key, 0) + account.total
+            totals[space] = totals.get(space, 0) + account.total
+            totals[beside] = account.busy
+            runs[key] = runs.get(key, 0) + account.runs
+            runs[beside] = account.runs
+        self._micro.see(totals, now_us, source)
+        self._runs.see(runs, now_us, source)
+
+    def forget(self, source: str) -> None:
+        """A meter that is gone. What it told still counts."""
+        self._micro.forget(source)
+        self._runs.forget(source)
+
+    def remember(self, key: str, spent: int, runs: int, at_us: int) -> None:
+        """What a function spent before this object was made; oldest first, before anything is seen."""
+        self._micro.add(key, spent, at_us)
+        self._micro.add(key.partition("/")[0], spent, at_us)
+        self._runs.add(key, runs, at_us)
+
+    def last_hour(self, key: str, now_us: int) -> tuple[int, int]:
+        """Micro-units that a function spent in the last hour, and the requests that ran."""
+        return self._micro.spent(key, now_us).micro, self._runs.spent(key, now_us).micro
+
+    def costs(self, devices: Sequence[Device], prices: Prices, predictions: ExecTimes | None, now_us: int) -> Costs:
+        """What plan() is shown now. `predictions`: where execution times were measured; None: nowhere."""
+        if not prices:
+            return NO_COSTS
+        if not self.is_bounded:
+            return Costs(prices=prices)
+        spent = {key: self._micro.spent(key, now_us) for key in (*self._bounded, *self._caps)}
+        examples = _examples(devices, prices)
+        dear: dict[str, tuple[str, ...]] = {}
+        run_micro: dict[str, dict[Variant, int]] = {}
+        for key, most in self._run_caps.items():
+            by_product = _run_costs(self._bounded[key], examples, prices, predictions)
+            found = tuple(sorted({p for (_, p), cost in by_product.items() if cap.dear(cost, most)}))
+            if found:
+                dear[key] = found
+            run_micro[key] = self._of_variants(self._bounded[key], by_product, now_us)
+        return Costs(
+            prices=prices,
+            caps=self._caps,
+            run_caps=self._run_caps,
+            spent={key: found for key, found in spent.items() if found.micro},
+            runs={key: self._runs.spent(key, now_us).micro for key in self._run_caps},
+            run_micro=run_micro,
+            dear=dear,
+            slow=_slow(self._bounded.values(), examples, predictions),
+        )
+
+    def _of_variants(
+        self, function: Function, by_product: Mapping[tuple[Variant, str], int], now_us: int
+    ) -> dict[Variant, int]:
+        """What a request costs on each variant: as in the last hour, else as on its cheapest product."""
+        found: dict[Variant, int] = {}
+        for variant in function.variants:
+            beside = _beside(function.key, variant)
+            runs = self._runs.spent(beside, now_us).micro
+            if runs >= _LEAST_RUNS:
+                found[variant] = self._micro.spent(beside, now_us).micro // runs
+                continue
+            costs = [cost for (of, _), cost in by_product.items() if of is variant]
+            if costs:
+                found[variant] = min(costs)
+        return found
+
+
+def _beside(key: str, variant: Variant) -> str:
+    """The key of what a variant alone spent. No function is named like that."""
+    return f"{key}:{variant.value}"
+
+
+def _examples(devices: Sequence[Device], prices: Prices) -> dict[str, Device]:
+    """The cheapest device of each product that has a price; free ones cost no request anything."""
+    found: dict[str, Device] = {}
+    for device in devices:
+        price = prices.get(device.id, 0)
+        if device.product not in found or price < prices.get(found[device.product].id, 0):
+            found[device.product] = device
+    return found
+
+
+def rate_of(need: Need, devices: Iterable[Device], prices: Mapping[str, int], running: int) -> int:
+    """What one replica on the devices costs an hour while it runs so many requests, in micro-units rounded up."""
+    total = 0
+    for device in devices:
+        part = part_of(device, need.memory_mib, need.millicores, need.sharing)
+        total += prices.get(device.id, 0) * part.held(running)
+    return -(-total // ONE)
+
+
+def _run_costs(
+    function: Function, examples: Mapping[str, Device], prices: Prices, predictions: ExecTimes | None
+) -> dict[tuple[Variant, str], int]:
+    """What a request costs at the least by variant and product, where its execution time was measured: when as many run
+    beside it as its replica takes.
+    """
+    found: dict[tuple[Variant, str], int] = {}
+    if predictions is None:
+        return found
+    for variant in function.variants:
+        full = function.concurrency_of(variant)
+        for need in needs_of(function, variant):
+            for product, device in examples.items():
+                if (variant, product) in found or not need.could_use(device):
+                    continue
+                estimate = predictions.exec_us(function, variant, product)
+                if estimate.samples:
+                    rate = rate_of(need, (device,) * need.count, prices, full)
+                    found[variant, product] = cap.amount(rate, estimate.us) // full
+    return found
+
+
+def _slow(
+    functions: Iterable[Function], examples: Mapping[str, Device], predictions: ExecTimes | None
+) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    if predictions is None:
+        return found
+    for function in functions:
+        slow = set()
+        for variant in function.variants:
+            for product in examples:
+                estimate = predictions.exec_us(function, variant, product)
+                if estimate.samples and estimate.us > function.spec.slo.latency_us:
+                    slow.add(product)
+        if slow:
+            found[function.key] = tuple(sorted(slow))
+    return found

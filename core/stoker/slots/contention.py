@@ -1,0 +1,145 @@
+"""How much of a function is taken while its devices are contended: about its fair share, and what nobody else can use.
+
+A schedule that admits whatever fits lets those in first that can wait longest: they fill the queue up to their long
+objectives, and nothing fits before them any more. So while more is asked of a pool than it has, each flow that asks for
+more than its weighted max-min share
+- may have so much work queued as that share does in the time that its requests may wait (Little's law), at least one
+  request: a queue that is longer serves nobody sooner;
+- gets a slot only where one is free, once MOST_PERCENT of its share were taken of it within WINDOW_US: what waits of
+  others can then use the slots. A free slot is what they leave.
+Whoever asks for less than its share is not bound. Of higher priority first: the others share what it leaves.
+
+Demand is what came within the last WINDOW_US, refused or not. Pure; the shell brings the clock.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from stoker.max_min import max_min
+from stoker.model.function import Priority
+from stoker.policies.queueing.interface import Weights
+
+WINDOW_US = 1_000_000
+"""Ours: long enough for some requests of each flow, short beside what people notice."""
+EVERY_US = 250_000
+"""Shares are computed so often (ours)."""
+MOST_PERCENT = 110
+"""Ours: with three equal flows nobody is pushed below 80 % of its share, and little capacity is kept for who is late."""
+NONE_US = -1
+"""A limit: nothing may be queued."""
+_BUSY_PERCENT = 120
+"""Demand, in percent of a pool, from which on it is contended (ours): what comes within one second varies by that much
+where all of it can be served.
+"""
+
+
+class _Sum(Struct):
+    """Execution time within the last WINDOW_US: that of this window and of the one before."""
+
+    began_us: int = 0
+    now_us: int = 0
+    before_us: int = 0
+
+    def add(self, work_us: int, now_us: int) -> None:
+        self.turn(now_us)
+        self.now_us += work_us
+
+    def turn(self, now_us: int) -> None:
+        """Begin a new window where the last one is over."""
+        passed = (now_us - self.began_us) // WINDOW_US
+        if passed:
+            self.before_us = self.now_us if passed == 1 else 0
+            self.now_us = 0
+            self.began_us += passed * WINDOW_US
+
+    def last_us(self, now_us: int) -> int:
+        """Within the last WINDOW_US, the window before taken as even."""
+        self.turn(now_us)
+        return self.now_us + self.before_us * (WINDOW_US - (now_us - self.began_us)) // WINDOW_US
+
+
+class _Demand(Struct):
+    """What was asked of one flow, and taken."""
+
+    priority: Priority
+    asked: _Sum
+    taken: _Sum
+
+
+class Contention:
+    """The demand of the flows of one agent, and the shares that follow."""
+
+    def __init__(self) -> None:
+        self._demands: dict[str, _Demand] = {}
+        self._weights = Weights()
+        self._shares_us: dict[str, int] = {}
+        """Of flows that ask for more than their share: execution time that they may have in WINDOW_US."""
+        self._due_us = 0
+
+    def set_weights(self, weights: Weights) -> None:
+        """The shares from now on."""
+        self._weights = weights
+        self._due_us = 0
+
+    def ask(self, flow: str, priority: Priority, work_us: int, now_us: int) -> None:
+        """A request of the flow comes, whatever becomes of it."""
+        demand = self._demands.get(flow)
+        if demand is None:
+            demand = self._demands[flow] = _Demand(priority, _Sum(began_us=now_us), _Sum(began_us=now_us))
+        demand.priority = priority
+        demand.asked.add(work_us, now_us)
+
+    def take(self, flow: str, work_us: int, now_us: int) -> None:
+        """It was taken."""
+        demand = self._demands.get(flow)
+        if demand is not None:
+            demand.taken.add(work_us, now_us)
+
+    def limit_us(
+        self, flow: str, longest_us: int, pools: Iterable[tuple[int, Iterable[str]]], now_us: int
+    ) -> int | None:
+        """How much work of the flow may be queued, whose requests may wait for `longest_us`; None: any. NONE_US: none,
+        it may have what is free.
+
+        `pools`: servers and flows of each pool; asked for only when shares are due.
+        """
+        if now_us >= self._due_us:
+            self._due_us = now_us + EVERY_US
+            self._share(pools, now_us)
+        share_us = self._shares_us.get(flow)
+        if share_us is None:
+            return None
+        if self._demands[flow].taken.last_us(now_us) * 100 >= share_us * MOST_PERCENT:
+            return NONE_US
+        return share_us * max(0, longest_us) // WINDOW_US
+
+    def _share(self, pools: Iterable[tuple[int, Iterable[str]]], now_us: int) -> None:
+        self._shares_us.clear()
+        self._demands = {flow: one for flow, one in self._demands.items() if one.asked.last_us(now_us)}
+        for servers, flows in pools:
+            asked_us = {flow: self._demands[flow].asked.last_us(now_us) for flow in flows if flow in self._demands}
+            left_us = servers * WINDOW_US
+            if sum(asked_us.values()) * 100 <= left_us * _BUSY_PERCENT:
+                continue
+            for priority in sorted(Priority, key=lambda one: one.level, reverse=True):
+                level = {flow: us for flow, us in asked_us.items() if self._demands[flow].priority is priority}
+                shares_us = two_level(level, self._weights, left_us)
+                left_us -= sum(shares_us.values())
+                for flow, share_us in shares_us.items():
+                    # What rounding takes is no refusal.
+                    if share_us * 100 < level[flow] * 99:
+                        self._shares_us[flow] = share_us
+
+
+def two_level(demands: Mapping[str, int], weights: Weights, capacity: int) -> dict[str, int]:
+    """Max-min shares of namespaces, and of each one's flows in what it gets."""
+    by_namespace: dict[str, dict[str, int]] = {}
+    for flow, demand in demands.items():
+        by_namespace.setdefault(flow.partition("/")[0], {})[flow] = demand
+    totals = {namespace: sum(flows.values()) for namespace, flows in by_namespace.items()}
+    parts = max_min(totals, weights.namespaces, capacity)
+    shares: dict[str, int] = {}
+    for namespace, flows in by_namespace.items():
+        shares |= max_min(flows, weights.flows, parts[namespace])
+    return shares
