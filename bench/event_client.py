@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from typing import cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import uvloop
 
@@ -44,13 +44,17 @@ def read(url: str, streams: int, seconds: float) -> Streams:
 class Stream(asyncio.Protocol):
     """One connection that asks for one stream after the other."""
 
-    def __init__(self, request: bytes, until_ns: int) -> None:
+    def __init__(self, request: bytes, count: int, until_ns: int) -> None:
         self.first_ns: list[int] = []
         self.delays_ns: list[int] = []
         self.errors = 0
         self.last_ns = 0
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._request = request
+        self._count = count
+        self._left = 0
+        self._counted = False
+        """The answer came whole, with a Content-Length: no last chunk ends it."""
         self._until_ns = until_ns
         self._transport: asyncio.Transport | None = None
         self._rest = b""
@@ -74,14 +78,16 @@ class Stream(asyncio.Protocol):
             if not self._begun:
                 self._begun = True
                 self.first_ns.append(now_ns - self._asked_ns)
+                self._counted = b"content-length" in data[: event.start()].lower()
                 if b" 200 " not in data[:20]:
                     self.errors += 1
             self.delays_ns.append(now_ns - int(event[1]))
             self.last_ns = now_ns
+            self._left -= 1
             end = event.end()
         self._rest = data[end:]
-        # The end of the body comes with the last event or by itself; also behind a frame's own CRLF.
-        if self._begun and self._rest.endswith(_LAST_CHUNK):
+        # The last chunk comes with the last event or by itself; also behind a frame's own CRLF.
+        if self._begun and (not self._left if self._counted else self._rest.endswith(_LAST_CHUNK)):
             if now_ns < self._until_ns:
                 self._ask()
             else:
@@ -89,7 +95,7 @@ class Stream(asyncio.Protocol):
 
     def _ask(self) -> None:
         assert self._transport is not None
-        self._rest, self._begun, self._asked_ns = b"", False, time.monotonic_ns()
+        self._rest, self._begun, self._left, self._asked_ns = b"", False, self._count, time.monotonic_ns()
         self._transport.write(self._request)
 
     def _end(self) -> None:
@@ -102,11 +108,16 @@ class Stream(asyncio.Protocol):
 async def main(url: str, streams: int, seconds: float) -> Streams:
     parts = urlsplit(url)
     request = f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode()
+    count = int(parse_qs(parts.query)["count"][0])
     begin_ns = time.monotonic_ns()
     until_ns = begin_ns + round(seconds * 1e9)
     loop = asyncio.get_running_loop()
     made = [
-        (await loop.create_connection(lambda: Stream(request, until_ns), parts.hostname or "", parts.port or 80))[1]
+        (
+            await loop.create_connection(
+                lambda: Stream(request, count, until_ns), parts.hostname or "", parts.port or 80
+            )
+        )[1]
         for _ in range(streams)
     ]
     await asyncio.wait([stream.over for stream in made], timeout=seconds + 30)

@@ -14,11 +14,12 @@ REPLICA = """
     location /get/ {{ alias {files}/; }}
     location /put/ {{
       client_body_buffer_size 2m; proxy_pass_request_body off; proxy_method GET; proxy_set_header Content-Length '';
-      proxy_http_version 1.1; proxy_set_header Connection ''; proxy_pass http://itself/;
+      proxy_http_version 1.1; proxy_set_header Connection ''; rewrite ^ / break; proxy_pass http://itself;
     }}
 """
 PROXY = """
     proxy_http_version 1.1; proxy_set_header Connection ''; proxy_buffering off; proxy_request_buffering off;
+    proxy_buffer_size 64k; proxy_buffers 4 64k; proxy_busy_buffers_size 128k; client_body_buffer_size 64k;
     location / {{ proxy_pass http://replica; }}
     location /events {{ proxy_pass http://events; }}
 """

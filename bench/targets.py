@@ -65,9 +65,10 @@ class Target:
                 with urllib.request.urlopen(url, timeout=20) as response:
                     response.read()
                     return
-            except OSError:
+            except OSError as exc:
                 if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise
+                    told = (self.folder / "output.log").read_text(errors="replace")[-2000:]
+                    raise RuntimeError(f"{self.name} does not answer {url} ({exc}); it said: {told}") from exc
                 time.sleep(0.05)
 
     def __enter__(self) -> Self:

@@ -71,7 +71,8 @@ def counted(serving: Platform, played: Played, seconds: float, dropped: Sequence
 def measured(serving: Platform, factor: float, capacity: float, settings: Settings) -> Point:
     load, before = factor * capacity, serving.counters()
     played = serving.load(load, WARM_UP_S + settings.seconds, seed=round(100 * factor))
-    run = counted(serving, played, settings.seconds, serving.dropped(before, serving.counters()))
+    after = serving.counters()
+    run = counted(serving, played, settings.seconds, serving.dropped(before, after))
     from_us = round(1e6 * WARM_UP_S)
     bound_s = most_useful_s(
         serving.served, played.arrivals, from_us=from_us, to_us=from_us + round(1e6 * settings.seconds)
@@ -82,11 +83,12 @@ def measured(serving: Platform, factor: float, capacity: float, settings: Settin
         load=load,
         per_second=run.offered / settings.seconds,
         run=run,
+        promises=serving.promises(before, after),
         bound=bound_s / settings.seconds,
         served=served,
         refused=len(played.attempts) - served,
         cpu_s=played.used.cpu_s,
-        seconds=played.used.seconds,
+        seconds=WARM_UP_S + settings.seconds,
         peak_mib=played.used.peak_mib,
         lag_p99_ms=played.lag_us[1] / 1000,
         valid=played.valid,

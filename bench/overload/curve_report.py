@@ -160,11 +160,11 @@ def _loads(title: str, side: Side, *, off: bool) -> Table:
 
 
 def _functions(title: str, side: Side) -> Table:
-    head = ("load, x capacity", "function", "offered/s", "of its share", "on time", "on time over admitted", "promised")
+    head = ("load, x capacity", "function", "offered/s", "of its share", "on time", "on time over admitted")
     rows = []
     for point in side.points:
         of_share = shares(point.run, side.peak)
-        for one, got in zip(point.run.functions, of_share, strict=True):
+        for one, got, (promised, broken) in zip(point.run.functions, of_share, point.promises, strict=True):
             rows.append(
                 [
                     f"{point.factor:g}",
@@ -173,13 +173,17 @@ def _functions(title: str, side: Side) -> Table:
                     f"{got:.2f}",
                     f"{100 * one.on_time / max(1, one.offered):.1f} %",
                     "-" if one.conditional is None else f"{100 * one.conditional:.2f} %",
+                    f"{100 * (1 - broken / promised):.2f} %" if promised else "-",
                     f"{one.percentile:g} %",
                     cell(one.latency_p99_ms, "{:.0f}"),
                     str(one.admitted_cpu),
                 ]
             )
-    foot = "Share: weighted max-min, given what is asked for, of the peak of goodput. Late, dropped, expired: admitted."
-    return table(title, (*head, "p99, ms", "on CPU"), rows, foot)
+    foot = prose(
+        "Share: weighted max-min, given what is asked for, of the peak of goodput. Late, dropped, expired: admitted.",
+        "Kept: promises of the agents, by their own count and clock.",
+    )
+    return table(title, (*head, "kept", "promised", "p99, ms", "on CPU"), rows, foot)
 
 
 def _charts(on: Side, off: Side) -> tuple[Chart, ...]:

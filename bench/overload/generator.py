@@ -102,6 +102,8 @@ class Generator:
         for link in self._links.values():
             if link.call is not None:
                 self._ended.append((link.call, now_us, OPEN, b""))
+            link.socket.close()
+        self._epoll.close()
         return Seen(self._begin_us, [_attempt(*ended) for ended in self._ended], self._opened)
 
     def _wait(self, next_us: int) -> None:

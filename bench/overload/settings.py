@@ -19,7 +19,7 @@ from bench.overload.loading import Played, play, streams_of
 from bench.overload.report import RESULTS
 from bench.serving import Serving, emptied
 
-BROKEN = "stoker_promises_broken_total"
+ADMISSIONS, BROKEN = "stoker_admissions_total", "stoker_promises_broken_total"
 READY_S = 30.0
 """Until every function has answered."""
 LEARN_SEED = 7
@@ -91,6 +91,18 @@ class Platform:
                     grown(before, after, BROKEN, namespace=one.namespace, function=one.name, how=how)
                     for how in ("dropped", "shed")
                 )
+            )
+            for one in self.served
+        ]
+
+    def promises(self, before: Counters, after: Counters) -> list[tuple[int, int]]:
+        """By function, how many requests were promised to be on time between two instants, and how many of the promises
+        were broken, by the platform's own count and clock.
+        """
+        return [
+            (
+                round(grown(before, after, ADMISSIONS, namespace=one.namespace, function=one.name, verdict="Promised")),
+                round(grown(before, after, BROKEN, namespace=one.namespace, function=one.name)),
             )
             for one in self.served
         ]

@@ -14,6 +14,8 @@ class Point(Struct, frozen=True, kw_only=True):
     per_second: float
     """Requests offered."""
     run: OfRun
+    promises: list[tuple[int, int]]
+    """By function: promised to be on time, and broken, as the platform counts; of the warm-up too."""
     bound: float
     """No schedule has more useful GPU-seconds per second, those on CPUs included."""
     served: int
@@ -21,7 +23,7 @@ class Point(Struct, frozen=True, kw_only=True):
     """Of the whole run, warm-up included: what `cpu_s` was used for."""
     cpu_s: float
     seconds: float
-    """As long as `cpu_s` was used in."""
+    """In which requests came, warm-up included."""
     peak_mib: float
     lag_p99_ms: float
     valid: bool

@@ -99,6 +99,7 @@ def plan_params() -> PlanParams:
         quantum_us=QUANTUM_S * 1_000_000,
         allocation=policy.allocation,
         pre_warm=policy.pre_warm,
+        scaling=policy.scaling,
         keep_alive=policy.keep_alive,
         keep_alive_max_us=policy.keep_alive_max_us,
     )

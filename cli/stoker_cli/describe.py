@@ -1,6 +1,6 @@
 """Makes the StateView of a running platform from what its parts say of themselves. Reads, never changes."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -43,6 +43,7 @@ class World(Struct, frozen=True, kw_only=True):
     queued: Mapping[str, Mapping[Variant, int]]
     prediction: Predictions
     costs: Mapping[str, CostState] = {}
+    cost_warnings: Callable[[Function], Sequence[str]] = lambda _: ()
     records: Records
 
 
@@ -108,7 +109,7 @@ def _function(world: World, function: Function) -> FunctionView:
         classes={name: latency_us / 1000 for name, latency_us in slo.classes.items()},
         diverted=dict(tally.diverted),
         origin=function.origin,
-        warnings=list(function.warnings),
+        warnings=[*function.warnings, *world.cost_warnings(function)],
     )
 
 

@@ -14,6 +14,7 @@ import structlog
 from msgspec import Struct
 
 from stoker.control.planning import PlanParams
+from stoker.cost.minimum import over_bound
 from stoker.decider import Decider
 from stoker.decisions import RequestRecord
 from stoker.errors import UnknownName
@@ -150,6 +151,7 @@ class Embedded:
             on_change=self._on_store,
             on_error=self._on_bad_object,
             check=lambda function: checked(function, launcher, self._devices),
+            beyond=lambda function, policy: over_bound(function, self._devices, policy),
         )
         self._watch = (
             None
@@ -277,6 +279,7 @@ class Embedded:
                 queued=self.agent.queued(),
                 prediction=self.agent.prediction(),
                 costs=self.costs.states(),
+                cost_warnings=self.costs.warnings_of,
                 records=self.records,
             )
         )

@@ -5,9 +5,11 @@ from urllib.parse import quote
 
 import msgspec
 
+from stoker.cost.money import money
 from stoker.decisions import RequestRecord
 from stoker.explanation import explain as explain_record
 from stoker_cli.console import CommandFailed, listed, ms, percent
+from stoker_cli.costs.cost_view import CostState
 from stoker_cli.internal_client import get_json, get_view, unknown_function
 from stoker_cli.state_file import choose, running
 from stoker_cli.state_view import ConditionView, FunctionView, StateView
@@ -76,7 +78,21 @@ def function_sentences(key: str, view: FunctionView) -> str:
         )
     else:
         lines.append(f"No request has ended since the start; the objective is {ms(slo.latency_ms)}.")
+    if view.cost is not None:
+        lines.append(_spent(view.cost))
     return "\n".join(lines + view.warnings)
+
+
+def _spent(cost: CostState) -> str:
+    """What the last hour cost, beside what it may."""
+    said = f"The last hour cost {money(cost.last_hour_micro)}"
+    if cost.max_per_hour_micro is not None:
+        said += f" of the {money(cost.max_per_hour_micro)} of slo.maxCostPerHour"
+    if cost.requests:
+        said += f", {money(1000 * cost.last_hour_micro // cost.requests)} a thousand requests"
+    if cost.max_per_thousand_requests_micro is not None:
+        said += f" (slo.maxCostPerThousandRequests is {money(cost.max_per_thousand_requests_micro)})"
+    return f"{said}."
 
 
 def _condition(condition: ConditionView) -> str:

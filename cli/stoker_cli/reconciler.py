@@ -103,6 +103,7 @@ class Reconciler:
             self._params,
             allocation=policy.allocation,
             pre_warm=policy.pre_warm,
+            scaling=policy.scaling,
             keep_alive=policy.keep_alive,
             keep_alive_max_us=policy.keep_alive_max_us,
         )

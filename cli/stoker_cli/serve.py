@@ -115,7 +115,7 @@ async def _serve(
         if await unless(signals.asked, start()):
             up = True
             for function in platform.functions.values():
-                for warning in function.warnings:
+                for warning in (*function.warnings, *platform.costs.warnings_of(function)):
                     complain(f"{function.origin}: {function.key}: {warning}")
             if platform.policy is not None:
                 for warning in platform.warnings(platform.policy):

@@ -191,14 +191,16 @@ def misses_cpu(function: Function, choice: Choice, start: int, end: int, course:
     return course.crosses and OnMiss.DIVERT in function.spec.on_predicted_miss[start:end]
 
 
-def device_reason(function: Function, choice: Send | Hold, course: Course = PRIMARY) -> DeviceReason:
-    """Why a request goes where a choice sends it."""
+def device_reason(
+    function: Function, choice: Send | Hold, course: Course = PRIMARY, refused: Reason = Reason.PREDICTED_MISS
+) -> DeviceReason:
+    """Why a request goes where a choice sends it. `refused`: why an agent did not take it, if one was asked."""
     if not may_choose(function):
         return DeviceReason.ONLY_VARIANT
     if choice.late_ok:
         return DeviceReason.SERVED_LATE
     if choice.variant is not (course.variant or function.primary):
-        return DeviceReason.PREDICTED_MISS
+        return DeviceReason.OVER_SHARE if refused is Reason.OVER_SHARE else DeviceReason.PREDICTED_MISS
     return DeviceReason.NOT_WARM_ELSEWHERE if course.wakes_cpu else DeviceReason.CHOSEN
 
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from stoker.admission import Forecast
+from stoker.cost.prices import listed
 from stoker.policies.device_choice.interface import Queued
 from stoker.wire.agent import VariantLoad
 
@@ -50,11 +51,15 @@ def cheapest_first(agents: Iterable[tuple[A, Told]], prices: Mapping[str, float]
     told_of = list(agents)
     ranked = soonest_first((index, told) for index, (_, told) in enumerate(told_of))
     on_time = [index for index in ranked if _finish_ms(told_of[index][1]) * 1000 <= remaining_us]
-    loads = {index: told_of[index][1].load for index in on_time}
-    if all(load.product in prices for load in loads.values()):
-        on_time.sort(key=lambda index: prices[loads[index].product] * loads[index].exec_ms)
-        ranked = on_time + [index for index in ranked if index not in loads]
-    return [told_of[index][0] for index in ranked]
+    costs: dict[int, float] = {}
+    for index in on_time:
+        load = told_of[index][1].load
+        price = listed(load.product, prices)
+        if price is None:
+            return [told_of[each][0] for each in ranked]
+        costs[index] = price * load.exec_ms
+    cheapest = sorted(on_time, key=costs.__getitem__)
+    return [told_of[index][0] for index in (*cheapest, *(index for index in ranked if index not in costs))]
 
 
 def gpu_crowd(loads: Iterable[tuple[str, VariantLoad]]) -> GpuCrowd:

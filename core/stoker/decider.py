@@ -70,8 +70,8 @@ class Decider:
         """stoker.admission.after_miss."""
         return admission.after_miss(function, forecasts, remaining_us, step, wakes=wakes, course=course)
 
-    def make_shares(self, max_requests: int, max_bytes: int) -> HoldShares:
-        """The shares of a gateway's hold."""
+    def make_shares(self, max_requests: int, max_bytes: int, of: str = "") -> HoldShares:  # noqa: ARG002  for the log
+        """The shares of a gateway's hold, or `of` something else that namespaces fill."""
         return HoldShares(max_requests, max_bytes)
 
     # The agent.

@@ -46,6 +46,9 @@ class RequestRecord(Struct, kw_only=True, rename="camel"):
     start_us: int | None = None
     """Held for a warm replica (the cold part)."""
     exec_us: int | None = None
+    cost_micro: int | None = None
+    """What its run was charged, in micro-units of the currency; None: nothing has a price, or it was not known with the
+    head of its answer."""
     total_us: int | None = None
     on_time: bool | None = None
     predicted_finish_us: int | None = None

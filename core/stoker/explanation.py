@@ -7,6 +7,7 @@ terminal as a control character.
 
 from collections.abc import Iterator
 
+from stoker.cost.money import money
 from stoker.decisions import RequestRecord
 from stoker.model.quantity import format_duration
 from stoker.reasons import DeviceReason, Outcome, Reason
@@ -74,6 +75,7 @@ _WHY_THERE: dict[DeviceReason | None, str] = {
     DeviceReason.NOT_WARM_ELSEWHERE: "",
     DeviceReason.CHOSEN: ": the device-choice policy sent it there",
     DeviceReason.PREDICTED_MISS: ": it was predicted to miss its objective on the GPU",
+    DeviceReason.OVER_SHARE: ": its function had used up its share of the GPUs",
     DeviceReason.SERVED_LATE: ": a miss was predicted, and late requests are served",
 }
 
@@ -180,7 +182,8 @@ def _phases(record: RequestRecord) -> str:
         ("ran", record.exec_us),
     )
     said = [f"{what} {format_duration(us)}" for what, us in parts if us is not None]
-    return f"Time: {', '.join(said)}." if said else ""
+    cost = "" if record.cost_micro is None else f" Its run was charged {money(record.cost_micro)}."
+    return f"Time: {', '.join(said)}.{cost}" if said else ""
 
 
 def _timeline(record: RequestRecord) -> Iterator[str]:

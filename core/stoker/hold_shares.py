@@ -1,4 +1,5 @@
-"""How much of a gateway's hold each namespace may fill: as much as it leaves free, so that none keeps the others out.
+"""How much of a gateway's hold, or of its connections, each namespace may fill: as much as it leaves free, so that none
+keeps the others out.
 
 Half when it is alone, a third beside one more that floods. Counts only; who waits for what is the caller's.
 """

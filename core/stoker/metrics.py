@@ -60,7 +60,8 @@ DIVERTED = MetricSpec(
     "stoker_requests_diverted_total",
     Kind.COUNTER,
     "Requests of functions with a GPU that went to the CPU variant, by why: the device choice sent them there at once "
-    "(Chosen), they were predicted to miss on the GPU (PredictedMiss), or late ones are served there (ServedLate).",
+    "(Chosen), they were predicted to miss on the GPU (PredictedMiss) or over their share of it (OverShare), or late ones "
+    "are served there (ServedLate).",
     (*_FUNCTION, "reason"),
 )
 TICKETS_GIVEN = MetricSpec(

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from stoker.calibration import Calibration
 from stoker.model.function import Function, Variant
-from stoker.sizing.service_time import ServiceTime, measured
+from stoker.sizing.service_time import ServiceTime, of_sums, pooled
 
 WINDOW = 64
 """Samples that a mean is over: old ones leave, so that a change of the workload shows soon."""
@@ -44,11 +44,13 @@ class ExecProfile(Struct, frozen=True, kw_only=True):
 class _Window:
     """The last WINDOW samples of one thing, and the mean that it had before they were cleared."""
 
-    __slots__ = ("carried_us", "quantiles_us", "samples", "total_us")
+    __slots__ = ("carried_us", "quantiles_us", "samples", "squares", "total_us")
 
     def __init__(self) -> None:
         self.samples: deque[int] = deque(maxlen=WINDOW)
         self.total_us = 0
+        self.squares = 0
+        """The sum of their squares."""
         self.carried_us: int | None = None
         self.quantiles_us: tuple[int, int] | None = None
         """Median and 99th percentile of the samples, while they are known."""
@@ -57,8 +59,10 @@ class _Window:
         us = max(1, us)
         if len(self.samples) == WINDOW:
             self.total_us -= self.samples[0]
+            self.squares -= self.samples[0] ** 2
         self.samples.append(us)
         self.total_us += us
+        self.squares += us**2
         self.quantiles_us = None
 
     def mean_us(self) -> int | None:
@@ -77,7 +81,11 @@ class _Window:
         self.quantiles_us = None
         self.carried_us = self.mean_us()
         self.samples.clear()
-        self.total_us = 0
+        self.total_us = self.squares = 0
+
+    def service(self) -> ServiceTime | None:
+        """Mean and spread; None without samples."""
+        return of_sums(len(self.samples), self.total_us, self.squares)
 
 
 class _Execs:
@@ -188,7 +196,8 @@ class Predictions:
         """Mean and spread of the last runs of a variant over all products; None while it has none at its revision."""
         profile = self._profiles.get(key)
         by_product = profile.execs.get(variant, {}) if profile else {}
-        return measured([us for execs in by_product.values() for us in execs.every.samples])
+        parts = [took for execs in by_product.values() if (took := execs.every.service()) is not None]
+        return pooled(parts) if parts else None
 
     def start_us(self, function: Function, variant: Variant) -> Estimate:
         """How long a start-up will take, cold to warm. Never started: startupTimeout, at most 10 s."""
@@ -224,7 +233,7 @@ class Predictions:
                 )
                 for variant, by_product in profile.execs.items()
                 for product, execs in by_product.items()
-                if (took := measured(list(execs.every.samples))) is not None
+                if (took := execs.every.service()) is not None
                 for p50, p99 in (execs.every.quantiles(),)
             )
             if known:

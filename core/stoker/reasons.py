@@ -152,6 +152,7 @@ class DeviceReason(StrEnum):
     CHOSEN = "Chosen"  # the device-choice policy sent it there at once
     NOT_WARM_ELSEWHERE = "NotWarmElsewhere"  # the device choice wants the other one, which was woken
     PREDICTED_MISS = "PredictedMiss"  # of the other one; here it was predicted on time
+    OVER_SHARE = "OverShare"  # its function had used up its share of the other one's devices
     SERVED_LATE = "ServedLate"  # a miss was predicted, and the function has late requests served
 
 

@@ -1,5 +1,6 @@
 """Calls functions as any HTTP client would, and reads what the platform says of itself."""
 
+import asyncio
 import re
 import time
 from dataclasses import dataclass
@@ -61,13 +62,23 @@ class Client:
             state: dict[str, Any] = await answer.json(content_type=None)
             return state
 
-    async def metric(self, name: str, function: str, **labels: str) -> float:
-        """Sum of the samples of a metric of one function."""
+    async def idle(self, functions: list[str]) -> None:
+        """Until nothing of the functions runs or waits: what nobody waits for any more holds its slot to its end."""
+        while True:
+            known = (await self.state())["functions"]
+            variants = [v for name in functions for v in known[f"default/{name}"]["variants"].values()]
+            if not any(v["running"] or v["queued"] for v in variants):
+                # What is measured on the way is exported a moment later.
+                await asyncio.sleep(0.2)
+                return
+            await asyncio.sleep(0.05)
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """Sum of the samples of a metric that bear the labels."""
         async with self._session.get(f"{self.internal}/metrics") as answer:
             text = await answer.text()
-        wanted = {"function": function, **labels}
         return sum(
             float(value)
             for found, value in re.findall(rf"^{name}{{(.*)}} (\S+)$", text, re.MULTILINE)
-            if all(f'{key}="{content}"' in found for key, content in wanted.items())
+            if all(f'{key}="{content}"' in found for key, content in labels.items())
         )

@@ -1,7 +1,7 @@
-"""The same open-loop overload under one policy and then another; what is counted is what the client saw.
+"""The same open-loop overload under one GpuPolicy and then the next; what is counted is what the client saw.
 
-Open loop: each request is sent at its own time, whatever became of the earlier ones. Both runs draw the same
-arrivals from the same seed, and both begin with no replica.
+Open loop: each request is sent at its own time, whatever became of the earlier ones. All runs draw the same arrivals
+from the same seed, and all begin with no replica.
 """
 
 import asyncio
@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from calling import Answer, Client
 
 SECONDS = 10.0
+PRODUCT = "A100-80GB"
+"""Of the GPU that both functions share, and nobody else."""
+STARTS, BUSY = "stoker_replica_starts_total", "stoker_device_busy_seconds_total"
 SEED = 2026
 
 
@@ -24,7 +27,7 @@ class Stream:
     busy_ms: int
 
 
-STREAMS = (Stream("chat", 10, 40), Stream("report", 6.4, 120))
+STREAMS = (Stream("chat", 30, 40), Stream("report", 11, 120))
 OFFERED = sum(stream.per_second * stream.busy_ms / 1000 for stream in STREAMS)
 """Work that arrives in each second, in seconds of the one slot: above 1 is an overload."""
 
@@ -38,6 +41,9 @@ class Count:
     late: int = 0
     """Answered 200 after the objective, or not within the timeout."""
     refused: int = 0
+    """Answered 429 or 503."""
+    told_when: int = 0
+    """Those of them that were told when to come back (Retry-After)."""
     failed: int = 0
     cold_starts: int = 0
 
@@ -48,6 +54,7 @@ class Count:
             self.late += answer.seconds > objective_s
         elif answer.status in (429, 503):
             self.refused += 1
+            self.told_when += "retry-after" in answer.headers
         elif answer.status == 504:
             self.late += 1
         else:
@@ -66,10 +73,28 @@ def arrivals() -> list[tuple[float, Stream]]:
     return sorted(times, key=lambda arrival: arrival[0])
 
 
-async def overload(client: Client, objectives_s: dict[str, float]) -> dict[str, Count]:
+@dataclass(frozen=True)
+class Run:
+    """One run of everything."""
+
+    counts: dict[str, Count]
+    gpu_seconds: float
+    """That its requests held the slot of the GPU."""
+
+    def total(self, name: str) -> int:
+        return sum(getattr(count, name) for count in self.counts.values())
+
+    @property
+    def gpu_ms_per_useful(self) -> float:
+        """GPU time for each answer that was on time."""
+        return 1000 * self.gpu_seconds / max(1, self.total("on_time"))
+
+
+async def overload(client: Client, objectives_s: dict[str, float]) -> Run:
     """One run: sends everything, waits for every answer, counts."""
     counts = {stream.function: Count() for stream in STREAMS}
-    starts_before = {name: await client.metric("stoker_replica_starts_total", name) for name in counts}
+    starts_before = {name: await client.metric(STARTS, function=name) for name in counts}
+    busy_before = await client.metric(BUSY, product=PRODUCT)
     begin = time.perf_counter()
 
     async def one(stream: Stream) -> None:
@@ -81,5 +106,6 @@ async def overload(client: Client, objectives_s: dict[str, float]) -> dict[str, 
             await asyncio.sleep(max(0.0, begin + at - time.perf_counter()))
             group.create_task(one(stream))
     for name, count in counts.items():
-        count.cold_starts = round(await client.metric("stoker_replica_starts_total", name) - starts_before[name])
-    return counts
+        count.cold_starts = round(await client.metric(STARTS, function=name) - starts_before[name])
+    await client.idle([stream.function for stream in STREAMS])
+    return Run(counts, await client.metric(BUSY, product=PRODUCT) - busy_before)

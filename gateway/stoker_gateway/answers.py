@@ -29,7 +29,7 @@ _PARTS = re.compile(rb"(queue|exec);dur=([0-9]{1,12}(?:\.[0-9]{1,6})?)")
 _NO_BODY = frozenset((204, 304))
 
 # Headers of an agent's answer that do not go to the client as they are.
-_DROP, _DEVICE, _TIMING, _DISPATCHED, _DATE, _TYPE = range(6)
+_DROP, _DEVICE, _TIMING, _DISPATCHED, _DATE, _TYPE, _COST = range(7)
 _OURS: dict[bytes, int] = {
     **dict.fromkeys(HOP_BY_HOP, _DROP),
     b"server": _DROP,
@@ -44,6 +44,7 @@ _OURS: dict[bytes, int] = {
     b"stoker-ticket": _DROP,
     b"date": _DATE,
     b"content-type": _TYPE,
+    b"stoker-cost-micro": _COST,
 }
 
 
@@ -55,6 +56,7 @@ class AgentHead(Struct, gc=False):
     device: bytes = b""
     """Empty: the agent itself answers, no replica."""
     timing: bytes = b""
+    cost_micro: int | None = None
     dispatched: bool = False
     problem: bool = False
     dated: bool = False
@@ -77,6 +79,9 @@ def read_agent_head(head: ResponseHead) -> AgentHead:
             read.timing = b"%b, %b" % (read.timing, value) if read.timing else value
         elif kind == _DISPATCHED:
             read.dispatched = value == b"1"
+        elif kind == _COST and value.isdigit():
+            read.cost_micro = int(value)
+            lines.append(b"stoker-cost-micro: %b\r\n" % value)
         elif kind == _DATE:
             read.dated = True
             lines.append(b"date: %b\r\n" % value)

@@ -10,11 +10,11 @@ from stoker import admission
 from stoker.admission import Choice, Course, Hold, Refuse, Send, device_reason, misses_cpu, unless_missed
 from stoker.decider import Decider
 from stoker.device_chooser import NOBODY
-from stoker.model.function import Variant
+from stoker.model.function import OnMiss, Variant
 from stoker.model.policy import AdmissionMode, Policy, default_policy
 from stoker.model.quantity import format_duration
 from stoker.policies.device_choice.interface import ChoiceParams
-from stoker.reasons import DeviceReason
+from stoker.reasons import DeviceReason, Reason
 from stoker_gateway.load_view import LoadView
 from stoker_gateway.visit import FunctionState, Visit
 
@@ -75,10 +75,11 @@ class Choosing:
             wanted = state.primary
         return _SEND[wanted.variant] if wanted.warm else self._first_cold(visit, state, wanted.variant)
 
-    def after_miss(self, visit: Visit, state: FunctionState, on: Variant) -> Choice:
-        """Where it goes when an agent has predicted a miss `on` a variant."""
+    def after_miss(self, visit: Visit, state: FunctionState, on: Variant, refused: Reason) -> Choice:
+        """Where it goes when an agent has refused it `on` a variant, for one of MISSES."""
         now_us = self._clock_us()
-        visit.note(now_us, f"predicted to miss its objective on the {on} variant")
+        what = "over its share" if refused is Reason.OVER_SHARE else "predicted to miss its objective"
+        visit.note(now_us, f"{what} on the {on} variant")
         step = visit.miss_step
         choice, visit.miss_step = self._decider.after_miss(
             state.function,
@@ -90,7 +91,7 @@ class Choosing:
         )
         if not self._enforces:
             choice = unless_missed(choice, Send(on, late_ok=True))
-        self._goes(visit, state, choice, step)
+        self._goes(visit, state, choice, step, refused)
         if type(choice) is Send:
             how = "late ones are served too" if choice.late_ok else "it is predicted on time there"
             visit.note(now_us, f"sent to the {choice.variant} variant: {how}")
@@ -102,6 +103,11 @@ class Choosing:
         """
         if not self._enforces:
             return False
+        following = state.function.spec.on_predicted_miss[visit.miss_step :]
+        if not (state.chooses and OnMiss.DIVERT in following):
+            # The forecasts change nothing then, and making them takes longer than all the rest of a refusal.
+            before = following[: following.index(OnMiss.REFUSE)] if OnMiss.REFUSE in following else following
+            return OnMiss.SERVE_LATE not in before
         left_us = visit.objective_at_us - self._clock_us()
         choice, _ = admission.after_miss(
             state.function,
@@ -159,12 +165,19 @@ class Choosing:
         self._goes(visit, state, choice, 0)
         return choice
 
-    def _goes(self, visit: Visit, state: FunctionState, choice: Choice, from_step: int) -> None:
+    def _goes(
+        self,
+        visit: Visit,
+        state: FunctionState,
+        choice: Choice,
+        from_step: int,
+        refused: Reason = Reason.PREDICTED_MISS,
+    ) -> None:
         """Remember why it goes there. One that would have gone to the CPU variant had that been warm wakes it for those
         that follow.
         """
         if not isinstance(choice, Refuse):
-            visit.device_reason = device_reason(state.function, choice, visit.course)
+            visit.device_reason = device_reason(state.function, choice, visit.course, refused)
         if visit.wakes and misses_cpu(state.function, choice, from_step, visit.miss_step, visit.course):
             state.cpu.last_wake_us = self._clock_us()
             self._on_wake()

@@ -28,7 +28,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     cluster_domain: str = "cluster.local"
     """Ends a full host name: FUNCTION.NAMESPACE.svc.CLUSTER_DOMAIN."""
     max_connections: Annotated[int, Meta(ge=1, le=10_000_000)] = 12_000
-    """Client connections, idle ones included; a request on one more is refused with 503 HoldFull."""
+    """Client connections, idle ones included; a request on one more is refused with 503 HoldFull. A namespace may have
+    as many requests under way as it leaves free: half of them when it is alone."""
     keep_alive_s: Seconds = 75.0
     """Idle client connections are closed after this long; it also ends a client that sends its head byte by byte, and
     one that does not read the answer that it got."""

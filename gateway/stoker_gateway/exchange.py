@@ -17,6 +17,7 @@ from stoker_gateway.agent_link import AgentLink
 from stoker_gateway.answers import CONTINUE, AgentHead, answer_head, read_agent_head, read_timing
 from stoker_gateway.hop_head import admit_head, run_head
 from stoker_gateway.inbound import CLOSE, KEEP, Reply
+from stoker_gateway.pace import AnswerPace, BodyPace, TooSlow
 from stoker_gateway.replies import Replies
 from stoker_gateway.retries import Retries
 from stoker_gateway.visit import VariantState, Visit
@@ -79,6 +80,8 @@ class Exchange:
                     return await self._inline(connection, visit, variant, visit.body, late_ok=late_ok)
                 return await self._stream(connection, visit, variant, late_ok=late_ok)
             except (ConnectionLost, BadAnswer) as exc:
+                if visit.too_slow:
+                    return self._replies.cut(visit, Reason.BODY_TOO_SLOW, visit.too_slow)
                 if visit.body_broken:
                     return self._replies.refuse(visit, Reason.MALFORMED_REQUEST, "The framing of the body is broken.")
                 stale = isinstance(exc, ConnectionLost) and connection.reused and not exc.had_answer and not fresh
@@ -133,12 +136,12 @@ class Exchange:
         """The client's body to the agent, no faster than the agent takes it."""
         chunked = visit.screened.length < 0
         payload = visit.inbound.payload
-        data = visit.prefix
+        data, pace = visit.prefix, BodyPace()
         try:
             while True:
                 if data:
                     await connection.send(framed(data) if chunked else data)
-                data = await payload.readany()
+                data = await pace.read(payload)
                 if not data:
                     break
                 visit.body_started = True
@@ -147,6 +150,9 @@ class Exchange:
             visit.body_sent = True
         except RequestPayloadError:
             visit.body_broken = True
+            connection.close()
+        except TooSlow as exc:
+            visit.too_slow = str(exc)
             connection.close()
         except (ConnectionLost, BadAnswer):
             pass  # Whoever reads the answer sees it too.
@@ -170,13 +176,14 @@ class Exchange:
             return await self._own_answer(connection, visit, head, read)
         visit.dispatched = True
         visit.leave_queue()
-        visit.device, visit.timing = read.device or b"none", read.timing
+        visit.device, visit.timing, visit.cost_micro = read.device or b"none", read.timing, read.cost_micro
         visit.queue_us, visit.exec_us = read_timing(read.timing)
         visit.status, visit.first_byte_us = head.status, self._clock_us() - visit.arrived_us
         inbound = visit.inbound
         keep = self._replies.may_keep(visit) and visit.body_sent
         data, chunked = answer_head(visit, head, read, close=not keep)
         visit.head_sent = True
+        pace = AnswerPace(inbound)
         try:
             body = connection.take()
             if chunked and body:
@@ -188,11 +195,15 @@ class Exchange:
                 while body := await connection.read():
                     body += connection.take()
                     inbound.write(framed(body) if chunked else body)
-                    await inbound.drain()
+                    await pace.taken(len(body))
                 if chunked:
                     inbound.write(LAST_CHUNK)
             # The timeout is total: it ends with what the client has, not with what was written.
-            await inbound.drain()
+            await pace.taken(len(body))
+        except TooSlow as exc:
+            inbound.abort()
+            visit.outcome, visit.reason, visit.detail = Outcome.FAILED, Reason.CLIENT_GONE, str(exc)
+            return CLOSE
         except (ConnectionLost, BadAnswer):
             inbound.abort()
             visit.outcome, visit.reason = Outcome.FAILED, Reason.REPLICA_FAILED

@@ -32,7 +32,7 @@ from stoker_gateway.hold import HoldRoom, release
 from stoker_gateway.inbound import CLOSE, Inbound, PublicServer, Reply
 from stoker_gateway.load_view import LoadView
 from stoker_gateway.outcomes import Books
-from stoker_gateway.replies import Replies
+from stoker_gateway.replies import Replies, why_cut
 from stoker_gateway.retries import Retries
 from stoker_gateway.routing import NoRoute, RoutingTable, host_name
 from stoker_gateway.screening import Screened, screen
@@ -40,6 +40,7 @@ from stoker_gateway.serving import Serving, forecast_of
 from stoker_gateway.ticketing import Ticketing
 from stoker_gateway.visit import FunctionState, Visit
 
+_UNBOUND = 1 << 62
 LAST_TURNS = 8
 """Turns of the loop after the listener has closed: reading, parsing and answering takes four."""
 
@@ -83,6 +84,7 @@ class Gateway:
         self._decider = decider
         self._room = HoldRoom(settings, metrics, self._demand_changed, decider)
         self._ticketing = Ticketing(metrics, clock_us)
+        self._shares = decider.make_shares(settings.max_connections, _UNBOUND, "connections")
         self._replies = Replies(clock_us, lambda visit: forecast_of(self._view, visit), self._ticketing)
         self._books = Books(metrics, on_record, clock_us)
         self._choosing = Choosing(
@@ -274,7 +276,7 @@ class Gateway:
                 refused = self._let_in(visit, screened, now_us)
                 if refused is not None:
                     return refused
-            visit.enter(state)
+            visit.enter(state, self._shares)
             (self._on_load if state.primary.warm else self._on_demand)()
             return await self._serving.serve(visit, state)
         except asyncio.CancelledError:
@@ -283,7 +285,7 @@ class Gateway:
                 raise
             assert visit.task is not None
             visit.task.uncancel()
-            return self._replies.cut(visit, visit.cut, self._why_cut(visit, state))
+            return self._replies.cut(visit, visit.cut, why_cut(visit, self._why_waiting))
         except RequestPayloadError:
             visit.body_broken = True
             return self._replies.cut(visit, Reason.MALFORMED_REQUEST, "The framing of the body is broken.")
@@ -363,16 +365,10 @@ class Gateway:
                 wanted.arrivals += 1
                 self._on_demand()
             return refuse(visit, Reason.QUEUE_FULL, f"The queue of {state.key} is full (spec.queue).")
+        if self._shares.full(function.namespace, 0):
+            self._on_demand()
+            return refuse(visit, Reason.HOLD_FULL, "The namespace has as many requests here as leave room for others.")
         return None
-
-    def _why_cut(self, visit: Visit, state: FunctionState) -> str:
-        if visit.cut is Reason.DRAINING:
-            return "The gateway is shutting down and could not wait any longer."
-        if visit.dispatched:
-            return "The function did not answer within the timeout."
-        held = visit.variant_state is not None and not visit.variant_state.warm
-        why = self._why_waiting(state.key) if held else ""
-        return f"The timeout passed before it was dispatched{f': {why}' if why else '.'}"
 
     def _malformed(self, inbound: Inbound, reason: Reason, detail: str) -> Reply:
         """What aiohttp's parser refused, before there was anything to look at."""

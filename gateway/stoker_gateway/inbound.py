@@ -47,7 +47,7 @@ KEEP, CLOSE = Reply(True), Reply(False)
 class Inbound:
     """One request as it came in. Stands where aiohttp expects its BaseRequest, of which it uses only this."""
 
-    __slots__ = ("_task", "message", "payload", "protocol", "writer")
+    __slots__ = ("_task", "message", "payload", "protocol", "writer", "wrote")
 
     def __init__(
         self,
@@ -57,11 +57,14 @@ class Inbound:
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> None:
-        self.message = message
+        # aiohttp has no path for a CONNECT that is followed by a line end, and says None where its type says str.
+        self.message = message if message.path is not None else message._replace(path="")
         self.payload = payload
         self.protocol = protocol
         self.writer = writer
         self._task = task
+        self.wrote = False
+        """Something was sent to the client."""
 
     @property
     def ends_plainly(self) -> bool:
@@ -86,6 +89,7 @@ class Inbound:
         """Send to the client; silently nothing when it is gone (the handler is being cancelled then)."""
         transport = self.protocol.transport
         if transport is not None and not transport.is_closing():
+            self.wrote = True
             transport.write(data)
 
     async def drain(self) -> None:
@@ -184,6 +188,10 @@ class Connection(RequestHandler):
         """Called by aiohttp for what its parser refused, and for exceptions that a handler let through."""
         if status >= 500:
             self.logger.error("request handler failed", exc_info=exc)
+            if request.wrote:
+                # Another answer behind it would be taken for that to the next request.
+                request.abort()
+                return CLOSE
             return self.on_malformed(request, Reason.CONTROL_PLANE_UNAVAILABLE, "The gateway failed; see its log.")
         if isinstance(exc, LineTooLong) or (message is not None and "Too many headers" in message):
             return self.on_malformed(

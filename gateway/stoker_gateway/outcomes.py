@@ -130,6 +130,7 @@ class Books:
             queue_us=visit.queue_us,
             start_us=visit.start_us if visit.cold else None,
             exec_us=visit.exec_us,
+            cost_micro=visit.cost_micro,
             total_us=total_us,
             on_time=on_time,
         )

@@ -149,3 +149,14 @@ class Replies:
 def _alike(reason: Reason) -> Collection[str]:
     """Of refusals that an agent gave: those that say the same for when to come back."""
     return MISSES if reason in MISSES else (reason,)
+
+
+def why_cut(visit: Visit, why_waiting: Callable[[str], str]) -> str:
+    """Why the platform ended a visit, in words; `why_waiting` says what a function, by key, waits for."""
+    if visit.cut is Reason.DRAINING:
+        return "The gateway is shutting down and could not wait any longer."
+    if visit.dispatched:
+        return "The function did not answer within the timeout."
+    held = visit.variant_state is not None and not visit.variant_state.warm
+    why = why_waiting(visit.state.key) if held and visit.state is not None else ""
+    return f"The timeout passed before it was dispatched{f': {why}' if why else '.'}"

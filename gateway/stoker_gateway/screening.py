@@ -120,7 +120,7 @@ class _Refused(Exception):  # noqa: N818  never leaves this module
 def _fill(screened: Screened, message: RawRequestMessage, max_head_bytes: int) -> None:
     seen: dict[bytes, bytes] = {}
     lines = screened.lines
-    size = len(message.path or "")  # None behind a CONNECT and a bare LF
+    size = len(message.path)
     for name, value in message.raw_headers:
         size += len(name) + len(value) + 4
         lower = name.lower()

@@ -18,6 +18,7 @@ from stoker_gateway.exchange import MAX_LOSSES, Bounced, Exchange
 from stoker_gateway.hold import HoldRoom
 from stoker_gateway.inbound import Reply
 from stoker_gateway.load_view import LoadView
+from stoker_gateway.pace import BodyPace, TooSlow
 from stoker_gateway.replies import Replies
 from stoker_gateway.retries import Retries
 from stoker_gateway.ticketing import Ticketing
@@ -55,6 +56,12 @@ class Serving:
 
     async def serve(self, visit: Visit, state: FunctionState) -> Reply:
         """Answer a visit that was let in. Cancelled from outside at its timeout and when its client leaves."""
+        try:
+            return await self._walk(visit, state)
+        except TooSlow as exc:
+            return self._replies.refuse(visit, Reason.BODY_TOO_SLOW, str(exc), close=True)
+
+    async def _walk(self, visit: Visit, state: FunctionState) -> Reply:
         before: Bounced | None = None
         """What the last try came to, where another one is more than each request may have."""
         if visit.screened.ticket and (ticket := self._ticketing.shown(visit, state)) is not None:
@@ -213,7 +220,7 @@ class Serving:
                 # Another replica or connection may do at once; `losses` bounds how often.
                 return Send(choice.variant, late_ok=True)
             return Hold(choice.variant, choice.late_ok)
-        next_choice = self._choosing.after_miss(visit, state, choice.variant)
+        next_choice = self._choosing.after_miss(visit, state, choice.variant, reason)
         if type(next_choice) is Refuse and bounced.refusal is not None and next_choice.reason in MISSES:
             said = bounced.refusal
             finish_us = None if said.predicted_finish_ms is None else said.predicted_finish_ms * 1000
@@ -238,16 +245,16 @@ class Serving:
 
 
 async def collect_body(visit: Visit) -> None:
-    """Read a body that is small enough to keep. A chunked one that turns out too large is kept as `prefix`."""
+    """Read a body that is small enough to keep. A chunked one that turns out too large is kept as `prefix`. TooSlow."""
     length = visit.screened.length
     if length > INLINE_BYTES:
         return
     payload = visit.inbound.payload
-    data = visit.prefix
+    data, pace = visit.prefix, BodyPace()
     if len(data) > INLINE_BYTES:
         return
     while True:
-        data += await payload.readany()
+        data += await pace.read(payload)
         if payload.at_eof():
             visit.body = data
             return

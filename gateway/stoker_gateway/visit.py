@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 
 from stoker.admission import PRIMARY, Course, Crowd, may_choose
+from stoker.hold_shares import HoldShares
 from stoker.model.demand import VariantDemand
 from stoker.model.function import Function, Variant
 from stoker.reasons import DeviceReason, Outcome, Reason
@@ -139,6 +140,7 @@ class Visit:
         "body_started",
         "cold",
         "continued",
+        "cost_micro",
         "course",
         "cut",
         "detail",
@@ -169,6 +171,7 @@ class Visit:
         "said_by",
         "said_on",
         "screened",
+        "shares",
         "start_us",
         "state",
         "status",
@@ -178,6 +181,7 @@ class Visit:
         "ticket_outcome",
         "timeout_at_us",
         "timing",
+        "too_slow",
         "variant_state",
         "wakes",
     )
@@ -225,9 +229,13 @@ class Visit:
         """Body bytes went to an agent that are kept nowhere: it cannot be sent again."""
         self.body_sent = False
         self.body_broken = False
+        self.too_slow = ""
+        """How slowly its body came, where that was too slow."""
         self.continued = False
         self.hop_head = b""
 
+        self.shares: HoldShares | None = None
+        """It counts in these, for its namespace."""
         self.queued = False
         """It counts in the function's queue bounds."""
         self.dispatched = False
@@ -246,6 +254,7 @@ class Visit:
         """Server-Timing as the agent gave it."""
         self.queue_us: int | None = None
         self.exec_us: int | None = None
+        self.cost_micro: int | None = None
         self.start_us = 0
         self.first_byte_us: int | None = None
         self.steps: list[tuple[int, str]] | None = None
@@ -256,8 +265,10 @@ class Visit:
             self.steps = []
         self.steps.append((now_us - self.arrived_us, what))
 
-    def enter(self, state: FunctionState) -> None:
-        """Count it in: from now on it has to leave()."""
+    def enter(self, state: FunctionState, shares: HoldShares) -> None:
+        """Count it in, also for what its namespace may have of `shares`: from now on it has to leave()."""
+        self.shares = shares
+        shares.add(state.function.namespace, 1, 0)
         state.undispatched += 1
         state.undispatched_bytes += self.body_bytes
         self.queued = True
@@ -290,6 +301,9 @@ class Visit:
         """It ended."""
         self.leave_queue()
         self.move(None)
+        if self.shares is not None and self.state is not None:
+            self.shares.add(self.state.function.namespace, -1, 0)
+            self.shares = None
 
     def end(self, reason: Reason) -> None:
         """The platform ends it: its task sees a cancellation, and `cut` says why."""

@@ -16,7 +16,7 @@ from stoker.policies.queueing.interface import QueuePolicy, Weights
 from stoker.prediction import Predictions
 from stoker.reasons import Reason
 from stoker.slots.forecast import Lookout
-from stoker.slots.offering import least_loaded_first, pop_for
+from stoker.slots.offering import pop_for
 from stoker.wire.agent import refuse
 from stoker_node.call import Call, Phase
 from stoker_node.changes import Changes
@@ -230,9 +230,9 @@ class Dispatcher:
         if len(flow.devices) == 1:
             self._dispatch(flow.devices[0], self._clock_us())
         elif flow.devices:
-            # The least loaded device first; nothing is left for the others once it is taken.
+            # The best device first; nothing is left for the others once it is taken.
             now_us = self._clock_us()
-            for device in least_loaded_first(flow.devices):
+            for device in self._lookout.order(flow, call.request, now_us):
                 self._dispatch(device, now_us)
                 if call.phase is not Phase.QUEUED:
                     break

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from stoker.reasons import Reason
-from stoker.wire.agent import BODY_RATE_BYTES, refuse
+from stoker.wire.agent import BODY_RATE_BYTES, H_COST_MICRO, refuse
 from stoker_node.answers import answer_lines
 from stoker_node.call import Call
 from stoker_node.config import NodeSettings
@@ -23,6 +23,7 @@ from stoker_runtime.http_head import LAST_CHUNK, framed
 log = structlog.get_logger(__name__)
 
 _BODILESS = (204, 304)
+_COST_MICRO = H_COST_MICRO.encode()
 
 
 class Exchange:
@@ -155,6 +156,8 @@ class Exchange:
                 chunked = False
                 body = hop.take()
                 lines.append(b"content-length: %d\r\n" % len(body))
+                if replica.charge is not None and (cost := replica.charge.so_far(call, self._clock_us())):
+                    lines.append(b"%b: %d\r\n" % (_COST_MICRO, cost))
             else:
                 chunked = head.content_length is None
                 body = hop.take()

@@ -147,6 +147,11 @@ class AgentBoard:
                         found.setdefault(key, {}).setdefault(profile.variant, []).append(part)
         return pooled_by_pair(found)
 
+    def costs(self) -> dict[str, ReplicaFrame]:
+        """The last snapshots that tell of costs, by agent: one that comes after another on its node is another one."""
+        found = {f"{node}/{self._speakers[node]}": frame for node, (frame, _) in self._frames.items()}
+        return {agent: frame for agent, frame in found.items() if frame.costs}
+
     def profiles(self) -> dict[str, list[ProfileReport]]:
         """Run times by function, as each agent has measured them."""
         found: dict[str, list[ProfileReport]] = {}

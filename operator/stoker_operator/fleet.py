@@ -19,6 +19,7 @@ from stoker.model.replica import ReplicaState
 from stoker.model.status import FunctionStatus
 from stoker.pods.avoid import A_AVOIDS
 from stoker_operator.agent_board import AgentBoard
+from stoker_operator.cost_board import CostBoard
 from stoker_operator.demand_board import DemandBoard
 from stoker_operator.function_store import FunctionStore
 from stoker_operator.ledger import SILENT_US, Nodes
@@ -63,6 +64,7 @@ class Fleet:
         failure_of: FailureReader,
         failed: Callable[[Iterable[Failure]], None],
         policy: Callable[[], Policy],
+        costs: CostBoard,
         planned: Callable[[dict[str, FunctionStatus], PlanMemory], None],
         params: Callable[[], PlanParams],
         clock_us: Callable[[], int],
@@ -82,6 +84,7 @@ class Fleet:
         self._failure_of = failure_of
         self._failed = failed
         self._policy = policy
+        self._costs = costs
         self._planned = planned
         self._params = params
         self._clock_us = clock_us
@@ -151,6 +154,7 @@ class Fleet:
                 log.exception("action_failed", action=type(action).__name__)
                 all_begun = False
         self._figures.planned(result.statuses, now_us)
+        self._costs.planned(result.bounds, now_us, wall_us)
         self._planned(result.statuses, result.memory)
         due_s = max(0.0, (result.next_due_us - now_us) / 1e6)
         return due_s if all_begun else min(due_s, RETRY_S)
@@ -160,7 +164,7 @@ class Fleet:
         for identity in self._devices.keys() - known:
             del self._devices[identity]
         self._demand.keep_only(self._store.objects)
-        policy = self._policy()
+        policy, devices = self._policy(), self._nodes.devices(now_us)
         ending = [view for view in views.values() if view.ending and view.node]
         look = Look(
             functions=self._store.functions,
@@ -168,7 +172,7 @@ class Fleet:
             views=tuple(views.values()),
             making=self._lives.making(),
             planned=self._devices,
-            devices=self._nodes.devices(now_us),
+            devices=devices,
             demand=self._demand.demand(),
             queued=self._agents.queued(),
             start_us=self._agents.start_us(),
@@ -179,6 +183,7 @@ class Fleet:
             killed=self._lives.killed(),
             lost=frozenset(node for node in {view.node for view in ending} if self._nodes.is_lost(node, now_us)),
             memory=self._memory,
+            costs=self._costs.costs(self._store.functions, policy, devices, now_us),
             nodes=self._node_choice.of_all(self._store.functions, policy),
             now_us=now_us,
             wall_us=wall_us,

@@ -21,6 +21,7 @@ from stoker.wire.function_node import AGENT_LEASE
 from stoker_operator.authority import CHECK_S, CertificateAuthority
 from stoker_operator.caches import Caches
 from stoker_operator.config import OperatorSettings
+from stoker_operator.cost_board import CostBoard
 from stoker_operator.ears import Ears
 from stoker_operator.explanations import Explanation, FailureBook, explain
 from stoker_operator.figure_book import TELL_S, FigureBook
@@ -97,7 +98,6 @@ class Leader:
         self.pods = PodBook(self.ears.agents, lambda _: self._poke())
         self._feed = KopfFeed(kube, kube.transport.config, self.store, self._on_policy_event)
         self._authority = CertificateAuthority(kube, namespace, lambda: dt.datetime.now(dt.UTC))
-        self._ticket_keys = TicketKeyMaker(kube, namespace)
         self._identity = Identity(kube, namespace, COMPONENT_OPERATOR)
         self._maker = PodMaker(
             policy=lambda: self.policy.current,
@@ -124,6 +124,7 @@ class Leader:
             changed=self._poke,
         )
         self.failures = FailureBook()
+        self.costs = CostBoard(self.ears.agents, self.nodes.labels)
         self.fleet = Fleet(
             store=self.store,
             nodes=self.nodes,
@@ -137,6 +138,7 @@ class Leader:
             failure_of=lambda view, now_us: failure_of(view, self.nodes, now_us),
             failed=self.failures.add,
             policy=lambda: self.policy.current,
+            costs=self.costs,
             planned=self._planned,
             params=self._params,
             clock_us=clock_us,
@@ -155,7 +157,7 @@ class Leader:
             ),
             metrics,
         )
-        self._figures = FigureBook(self.ears.slo, self.ears.agents)
+        self._figures = FigureBook(self.ears.slo, self.ears.agents, self.costs)
         self._prefetch = PrefetchSync(kube, self._maker.params, self._maker.check, clock_us, metrics)
         self._pokes = Pokes(kube, metrics)
         self._warnings = PodWarnings(kube, clock_us=clock_us, changed=self._poke)
@@ -199,7 +201,7 @@ class Leader:
     async def start(self) -> None:
         """Take over. Raises KubeError where the API server does not answer; the process then begins anew."""
         self._every(CHECK_S, self._authority.ensure, AUTHORITY_RETRY_S)
-        self._every(CHECK_S, self._ticket_keys.ensure, AUTHORITY_RETRY_S)
+        self._every(CHECK_S, TicketKeyMaker(self._kube, self._namespace).ensure, AUTHORITY_RETRY_S)
         await self._identity.load()
         await self.policy.ensure(self._kube)
         await self._feed.audit()
@@ -316,6 +318,7 @@ class Leader:
             keep_alive=policy.keep_alive,
             keep_alive_max_us=policy.keep_alive_max_us,
             pre_warm=policy.pre_warm,
+            scaling=policy.scaling,
             quantum_us=round(self._settings.quantum_s * 1e6),
         )
 
@@ -376,16 +379,15 @@ class Leader:
     def _every(self, pause_s: float, work: Callable[[], Awaitable[None]], retry_s: float) -> None:
         async def run() -> None:
             while True:
+                left_s = retry_s
                 try:
                     await work()
+                    left_s = pause_s
                 except KubeError as error:
                     log.warning("work_failed", work=work.__qualname__, error=str(error))
-                    await asyncio.sleep(retry_s)
                 except Exception:
                     log.exception("work_failed", work=work.__qualname__)
-                    await asyncio.sleep(retry_s)
-                else:
-                    await asyncio.sleep(pause_s)
+                await asyncio.sleep(left_s)
 
         self._tasks.append(asyncio.create_task(run()))
 

@@ -97,6 +97,11 @@ class Nodes:
         """The Node object."""
         return self._nodes.get(name)
 
+    def labels(self, name: str) -> Mapping[str, str]:
+        """Of the Node object; empty for one that is not known."""
+        node = self._nodes.get(name)
+        return {} if node is None else node.metadata.labels or {}
+
     def images(self, name: str) -> frozenset[str]:
         """Images of functions that are on the node."""
         status = self._statuses.get(name)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from msgspec import Struct
 
 from stoker.control.planning import Failure, Observed, Pair, PlanMemory, Start
+from stoker.cost.costs import NO_COSTS, Costs
 from stoker.model.demand import Demand
 from stoker.model.device import Device, Reservation
 from stoker.model.function import Function, Variant
@@ -41,6 +42,7 @@ class Look(Struct, frozen=True, kw_only=True):
     lost: frozenset[str] = frozenset()
     """Nodes that are given up."""
     memory: PlanMemory
+    costs: Costs = NO_COSTS
     nodes: dict[Pair, frozenset[str]]
     now_us: int
     wall_us: int
@@ -91,6 +93,7 @@ def observe(look: Look, waiting: Waiting) -> Observed:
         max_gpus={name: rule.max_gpus for name, rule in rules.items() if rule.max_gpus is not None},
         namespace_weights=look.policy.weights(namespaces),
         nodes=look.nodes,
+        costs=look.costs,
     )
 
 

@@ -17,7 +17,9 @@ from stoker_operator.slo_board import WINDOW
 
 MESSAGE_MAX = 1024
 PLACEMENTS_MAX = 1000
-OURS = frozenset({"observedGeneration", "conditions", "url", "revision", "replicas", "placements", "slo", "profile"})
+OURS = frozenset(
+    {"observedGeneration", "conditions", "url", "revision", "replicas", "placements", "slo", "profile", "cost"}
+)
 """The fields of a status that are written here; others belong to others."""
 
 
@@ -29,6 +31,8 @@ class Figures(Struct, frozen=True, kw_only=True):
     diverted: float | None = None
     """Percent of the offered requests that ran on the CPU variant although there is a GPU; None: none did."""
     slo_met: Condition | None = None
+    cost: dict[str, Any] = {}
+    """As in the status; empty: nothing is said."""
     profile: tuple[dict[str, Any], ...] = ()
 
 
@@ -74,6 +78,8 @@ def status_of(
         said["slo"] = {"attainment": figures.attainment, "window": WINDOW}
         if figures.diverted is not None:
             said["slo"]["diverted"] = figures.diverted
+    if figures.cost:
+        said["cost"] = figures.cost
     if figures.profile:
         said["profile"] = list(figures.profile)
     said["revision"] = {"current": status.revision}

@@ -15,7 +15,7 @@ from stoker.control.planning import PlanParams
 from stoker.errors import StokerError
 from stoker.model.device import Device, DeviceKind
 from stoker.model.function import CostBounds, KeepAlivePolicy, PreWarmPolicy
-from stoker.model.policy import AdmissionMode
+from stoker.model.policy import AdmissionMode, ScalingPolicy
 from stoker.policies.allocation.registry import make_allocation_policy
 from stoker.policies.device_choice.registry import make_device_choice
 from stoker.policies.eviction.registry import make_eviction
@@ -39,6 +39,7 @@ from stoker_sim.sources.units import Mebibytes, Micros, as_written
 from stoker_sim.workload import CPU, Workload
 
 MAX_DEVICES = 10_000
+Cost = Annotated[float, Meta(gt=0, le=1_000_000)]
 _HOST_MIB = 1 << 24
 """Host memory of a CPU device: never what runs out."""
 
@@ -99,6 +100,8 @@ class PolicyChoice(Form, frozen=True, kw_only=True):
     admission: AdmissionMode | None = None
     device_choice: str | None = None
     """Replicas: which variant a request goes to first."""
+    scaling: ScalingPolicy | None = None
+    """Replicas: what their number follows."""
 
     @property
     def label(self) -> str:
@@ -115,6 +118,7 @@ class PolicyChoice(Form, frozen=True, kw_only=True):
             None if self.keep_alive_ttl is None else f"ttl {self.keep_alive_ttl / 1e6:g} s",
             None if self.admission is None else self.admission.value,
             self.device_choice,
+            None if self.scaling is None else f"scaled by {self.scaling.value}",
         )
         return " ".join([self.queueing, *(word for word in set_beside if word)])
 
@@ -162,9 +166,9 @@ class Scenario(Form, frozen=True, kw_only=True):
     namespace_weights: dict[str, Annotated[int, Meta(ge=1)]] = field(default_factory=dict)
     prices: dict[str, Annotated[float, Meta(ge=0, le=1_000_000)]] = field(default_factory=dict)
     """Of a device an hour, by product; of `cpu`: one core."""
-    cost_caps: dict[str, Annotated[float, Meta(gt=0, le=1_000_000)]] = field(default_factory=dict)
-    """Replicas: maxCostPerHour of functions by NAMESPACE/NAME, and of namespaces by NAME."""
-    request_cost_caps: dict[str, Annotated[float, Meta(gt=0, le=1_000_000)]] = field(default_factory=dict)
+    cost_caps: dict[str, Cost] | None = None
+    """Replicas: maxCostPerHour of functions by NAMESPACE/NAME, and of namespaces by NAME; None: no bounds."""
+    request_cost_caps: dict[str, Cost] | None = None
     """Replicas: maxCostPerThousandRequests of functions by NAMESPACE/NAME."""
     bound: bool = True
     """Whether the upper bound on attainment is computed."""
@@ -219,7 +223,7 @@ def _check_caps(scenario: Scenario) -> None:
             raise BadScenario(name, "without prices nothing has a cost")
         if caps and scenario.form is not WorldForm.REPLICAS:
             raise BadScenario(name, "bounds on cost act in the form replicas only")
-    for key in scenario.request_cost_caps:
+    for key in scenario.request_cost_caps or ():
         if "/" not in key:
             raise BadScenario(f"requestCostCaps.{key}", "is no function; write NAMESPACE/NAME")
 
@@ -292,11 +296,12 @@ def setup_of(scenario: Scenario, choice: PolicyChoice, devices: tuple[Device, ..
             plan,
             allocation=choice.allocation or plan.allocation,
             pre_warm=choice.pre_warm or plan.pre_warm,
+            scaling=choice.scaling or plan.scaling,
         ),
         admission=choice.admission or AdmissionMode.ENFORCE,
         device_choice=choice.device_choice or DEFAULT_DEVICE_CHOICE,
         prices=scenario.prices,
-        namespace_caps={name: most for name, most in scenario.cost_caps.items() if "/" not in name},
+        namespace_caps={name: most for name, most in (scenario.cost_caps or {}).items() if "/" not in name},
         delays=replace(_DELAYS[scenario.world], load_plan_us=scenario.load_plan),
         seed=seed,
     )
@@ -319,7 +324,7 @@ def with_keep_alive(workload: Workload, choice: PolicyChoice) -> Workload:
 
 def with_bounds(workload: Workload, scenario: Scenario) -> Workload:
     """The same functions with the bounds on cost that the scenario names for them; the others keep their own."""
-    hour, thousand = scenario.cost_caps, scenario.request_cost_caps
+    hour, thousand = scenario.cost_caps or {}, scenario.request_cost_caps or {}
     if not hour and not thousand:
         return workload
     functions = []

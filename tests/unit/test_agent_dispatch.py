@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from agent_under_test import AgentUnderTest, FakeReplica, Gate, cpu, function, gpu
+from msgspec.structs import replace
 
 from stoker.errors import UnknownName
 from stoker.model.device import Device
 from stoker.model.function import Probe, Sharing, Variant
+from stoker.model.policy import default_policy
 from stoker.model.replica import ReplicaState
 
 pytestmark = pytest.mark.unit
@@ -98,6 +100,26 @@ async def test_no_device_idles_while_another_queues_the_same_function(start: Sta
         "A100-40GB/sim-0 (simulated)",
         "A100-40GB/sim-1 (simulated)",
     }
+
+
+async def test_of_free_devices_the_cheapest_that_is_on_time_runs_a_request(start: Start) -> None:
+    agent = await start(replace(gpu("sim-0"), product="H200"), replace(gpu("sim-1"), product="L4"))
+    agent.apply(function())
+    for ordinal in (0, 1):
+        await agent.warm(device=f"sim-{ordinal}", ordinal=ordinal)
+    for product, exec_us in (("H200", 20_000), ("L4", 60_000)):
+        agent.agent.prediction().observe_exec("ns/f", Variant.GPU, product, exec_us)
+
+    async def runs_on(**how: float) -> str:
+        return (await agent.call(**how)).headers["stoker-device"].partition("/")[0]  # type: ignore[arg-type]
+
+    assert await runs_on() == "H200"
+    agent.agent.set_shares(replace(default_policy(), prices={"H200": 9.0, "L4": 1.0}))
+    assert await runs_on() == "L4"
+    assert await runs_on(objective_ms=15) == "H200"
+    # What a product without a price costs cannot be said.
+    agent.agent.set_shares(replace(default_policy(), prices={"L4": 1.0}))
+    assert await runs_on() == "H200"
 
 
 async def test_the_replica_with_most_free_concurrency_is_chosen(start: Start) -> None:

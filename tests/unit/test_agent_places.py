@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from agent_under_test import AgentUnderTest, FakeReplica, Final, Gate, clock_us, function, gpu
@@ -50,7 +51,7 @@ async def busy(agent: AgentUnderTest) -> Gate:
     return gate
 
 
-async def refused(agent: AgentUnderTest, said: str | None = WANT_PLACE, **options: object) -> Final:
+async def refused(agent: AgentUnderTest, said: str | None = WANT_PLACE, **options: Any) -> Final:
     """A request that cannot be on time: its objective is nearer than the end of the run under way."""
     extra = {} if said is None else {H_TICKET: said}
     final = await agent.call(late_ok=False, objective_ms=10.2, extra=extra, **options)

@@ -118,6 +118,10 @@ def test_the_cheapest_agent_that_is_on_time_comes_first() -> None:
     assert order(fast, agent("L4", 40, sent=2)) == [0, 1]
 
 
+def test_a_product_has_the_price_of_its_family() -> None:
+    assert order(agent("H200-141GB", 10), agent("L4-24GB", 40)) == [1, 0]
+
+
 def test_of_agents_that_are_all_late_or_cost_the_same_the_soonest_comes_first() -> None:
     assert order(agent("L4", 300), agent("H200", 200)) == [1, 0]
     assert order(agent("L4", 40, wait_ms=20), agent("L4", 40)) == [1, 0]

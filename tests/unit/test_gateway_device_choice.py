@@ -198,3 +198,15 @@ async def test_the_warm_gpu_serves_while_the_cpu_that_is_wanted_starts(start: St
     await g.warm("ns/f", CPU, exec_ms=10.0, samples=9)
     assert await on_which(g) == ("cpu", "Chosen")
     assert (await g.ended()).device_reason is DeviceReason.NOT_WARM_ELSEWHERE
+
+
+async def test_a_request_that_is_over_its_function_s_share_of_the_gpus_says_so_on_the_cpu(start: Start) -> None:
+    g = await start(BOTH)
+    await both_warm(g, "slack")
+
+    async def full_gpu(run: Run) -> None:
+        await (run.refuse(Reason.OVER_SHARE) if run.header("stoker-variant") == "gpu" else serve(run))
+
+    g.agent.on_run = full_gpu
+    assert await on_which(g) == ("cpu", "OverShare")
+    assert any("over its share on the gpu variant" in step.what for step in (await g.ended()).steps)

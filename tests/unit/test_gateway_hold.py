@@ -305,3 +305,28 @@ async def test_what_does_not_finish_in_the_drain_is_told_so(start: Start) -> Non
     await g.gateway.stop(drain_s=0.02)
     answer = await held
     assert (answer.status, answer.problem().reason) == (503, "Draining")
+
+
+async def test_a_namespace_whose_functions_all_hang_leaves_connections_to_others(start: Start) -> None:
+    hung = [function(f"f{number}", namespace="noisy", timeout_us=20_000_000) for number in range(6)]
+    g = await start(*hung, function("g", namespace="quiet"), max_connections=12)
+
+    async def hang(run: Run) -> None:
+        if run.header("stoker-function") == "quiet/g":
+            await serve(run)
+        else:
+            await run.gone()
+
+    g.agent.on_run = hang
+    clients = [await g.client() for _ in range(8)]
+    for number, client in enumerate(clients):
+        await client.send(request(f"/noisy/f{number % 6}/"))
+    refused = [await asyncio.wait_for(client.answer(), 5) for client in clients[6:]]
+    assert [(answer.status, answer.problem().reason) for answer in refused] == [(503, "HoldFull")] * 2
+    assert "room for others" in refused[0].problem().detail
+    assert (await g.call("/quiet/g/")).status == 200
+    clients[0].hang_up()
+    await g.ended(4)
+    again = await g.client()
+    await again.send(request("/noisy/f0/"))
+    await g.agent.run_number(8)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from gateway_fake_agent import Answer, FakeAgent, GatewayUnderTest, Run, Start, function, serve, starting
+from msgspec.structs import replace
 
 from stoker.explanation import explain
 from stoker.model.function import OnMiss, Variant
@@ -69,8 +70,8 @@ async def come_back(g: GatewayUnderTest, ticket: str, target: str = "/ns/f/", **
 
 
 def ticket(g: GatewayUnderTest, place: str = "a-7", of: str = "ns/f", keys: TicketKeys = KEYS, **more: Any) -> str:
-    values = {"variant": Variant.GPU, "at_ms": 1 << 50, "window_ms": 250} | more
-    return seal(keys, Ticket(agent_mark("127.0.0.1", g.agent.port), place, **values), of)
+    plain = Ticket(agent_mark("127.0.0.1", g.agent.port), place, Variant.GPU, 1 << 50, 250)
+    return seal(keys, replace(plain, **more), of)
 
 
 async def test_a_refusal_carries_a_ticket_and_when_it_is_good(start: Start) -> None:
@@ -127,7 +128,9 @@ async def test_a_ticket_that_is_refused_too_early_goes_back_to_its_client(start:
 
     async def early(run: Run) -> None:
         places.said.append(run.header("stoker-ticket"))
-        more = {"ticket": "a-7", "ticket_window_ms": 250, "redemption": "early"} if places.said[-1] == "a-7" else {}
+        more: dict[str, Any] = {}
+        if places.said[-1] == "a-7":
+            more = {"ticket": "a-7", "ticket_window_ms": 250, "redemption": "early"}
         await run.refuse(Reason.PREDICTED_MISS, retry_after_ms=321, **more)
 
     g.agent.on_run = early

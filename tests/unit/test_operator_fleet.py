@@ -11,6 +11,7 @@ from stoker.model.policy import default_policy
 from stoker.reasons import Reason
 from stoker.wire.cluster import PodReplica
 from stoker_operator.agent_board import AgentBoard
+from stoker_operator.cost_board import CostBoard
 from stoker_operator.demand_board import DemandBoard
 from stoker_operator.fleet import Fleet
 from stoker_operator.function_store import FunctionStore
@@ -87,6 +88,7 @@ class World:
             failure_of=self.failure_of,
             failed=lambda _: None,
             policy=default_policy,
+            costs=CostBoard(agents, self.nodes.labels),
             planned=lambda statuses, _: self.statuses.update(statuses),
             params=PlanParams,
             clock_us=lambda: self.now_us,

@@ -7,6 +7,7 @@ from stoker.reasons import Reason
 from stoker.testing.builders import make_function
 from stoker.wire.cluster import DemandFrame, ProfileReport, ReplicaFrame, SloReport
 from stoker_operator.agent_board import AgentBoard
+from stoker_operator.cost_board import CostBoard
 from stoker_operator.figure_book import FigureBook
 from stoker_operator.slo_board import SLOT_US, SLOTS, Attainment, SloBoard, merged_profiles
 from stoker_operator.status_form import Figures
@@ -117,7 +118,7 @@ def test_run_times_are_told_of_functions_that_nobody_has_called_since_the_gatewa
     slo, agents = SloBoard(), AgentBoard()
     profile = ProfileReport(variant=Variant.GPU, product="A100", p50_ms=1.0, p99_ms=2.0, samples=4)
     agents.heard("n", ReplicaFrame(seq=1, node="n", profiles={"default/f": (profile,), "default/gone": (profile,)}), 1)
-    book = FigureBook(slo, agents)
+    book = FigureBook(slo, agents, CostBoard(agents, lambda _: {}))
     functions = {"default/f": make_function(), "default/silent": make_function("silent")}
     assert book.moved(functions, 1 * S) == ["default/f"]
     assert [each["samples"] for each in book.of("default/f").profile] == [4]
@@ -129,7 +130,7 @@ def test_that_nothing_is_measured_any_more_is_news() -> None:
     slo, agents = SloBoard(), AgentBoard()
     profile = ProfileReport(variant=Variant.GPU, product="A100", p50_ms=1.0, p99_ms=2.0, samples=4)
     agents.heard("n", ReplicaFrame(seq=1, node="n", profiles={"default/f": (profile,)}), 1)
-    book = FigureBook(slo, agents)
+    book = FigureBook(slo, agents, CostBoard(agents, lambda _: {}))
     functions = {"default/f": make_function()}
     book.moved(functions, 1 * S)
     agents.gone("n")

@@ -87,7 +87,7 @@ def test_a_function_whose_bound_pays_for_no_start_gets_no_replica_and_the_condit
     assert world.reason() is Reason.COST_BOUND
     assert world.last is not None
     bound = world.last.bounds[KEY][GPU]
-    assert bound.until_us > world.now_us
+    assert bound.until_us is None
     assert "its cheapest device costs 3.6 an hour" in bound.detail
 
 
@@ -102,8 +102,9 @@ def test_a_device_that_costs_ten_times_the_bound_is_held_for_a_tenth_of_the_hour
     assert world.reason() is Reason.COST_BOUND
     assert world.last is not None
     bound = world.last.bounds[KEY][GPU]
+    assert bound.until_us is not None
     assert bound.until_us - world.now_us > 3000 * S
-    assert "it has spent 0.35" in bound.detail
+    assert bound.detail.startswith("it has spent 0.3")
 
 
 def test_min_replicas_that_the_bound_does_not_pay_for_all_the_hour_are_not_made() -> None:

@@ -159,7 +159,6 @@ def test_what_is_wrong_is_named_with_its_path(spec: dict[str, Any], path: str, w
     [
         ({"memoryEnforcement": "Observe"}, "memoryEnforcement"),
         ({"prefetch": {"nodesPerFunction": 2}}, "prefetch"),
-        ({"prices": [{"product": "cpu", "perHour": 1}]}, "prices"),
         ({"pools": [{"name": "p"}]}, "pools"),
         ({"namespaces": [{"name": "a", "podSecurity": "Baseline", "allowedLabelPrefixes": ["x"]}]}, "namespaces[].pod"),
         ({"namespaces": [{"name": "*", "hostnameSuffixes": ["example.org"]}]}, "namespaces[].podSecurity"),
@@ -173,10 +172,15 @@ def test_each_field_that_does_not_act_embedded_is_told_in_one_sentence(spec: dic
     assert warning.endswith(".")
 
 
+def test_prices_act_and_with_them_the_bounds_of_namespaces() -> None:
+    prices = [{"product": "cpu", "perHour": 1}]
+    for mode in Mode:
+        assert policy(mode=mode, prices=prices, namespaces=[{"name": "a", "maxCostPerHour": 2}]).warnings == ()
+
+
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ({"prices": [{"product": "cpu", "perHour": 1}]}, "prices"),
         ({"namespaces": [{"name": "a", "weight": 2}]}, "namespaces[].weight"),
         ({"namespaces": [{"name": "*", "maxCostPerHour": 2}, {"name": "a"}]}, "namespaces[].maxCostPerHour"),
     ],

@@ -2,9 +2,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.control.measured import exec_us
+from stoker.control.measured import exec_us, service
+from stoker.model.demand import VariantDemand
 from stoker.model.function import Variant
 from stoker.prediction import WINDOW, Estimate, Predictions, predict_wait_us
+from stoker.sizing.service_time import ServiceTime
 from stoker.testing.builders import MS, S, make_function, make_replica
 
 pytestmark = pytest.mark.unit
@@ -141,3 +143,31 @@ def test_plan_is_shown_measured_execution_times_of_what_has_replicas_only() -> N
     functions = {function.key: function for function in (ran, never_ran, unplaced)}
     replicas = [make_replica(ran), make_replica(ran, 1), make_replica(never_ran), make_replica(make_function("gone"))]
     assert exec_us(predictions, functions, replicas) == {ran.key: {Variant.GPU: 7_000}}
+
+
+def test_mean_and_spread_are_over_the_last_samples_of_all_products() -> None:
+    known = Predictions()
+    assert known.service(F.key, GPU) is None
+    for us in [9_000_000] * 3 + [10_000, 30_000] * (WINDOW // 2):
+        known.observe_exec(F.key, GPU, "A100", us)
+    assert known.service(F.key, GPU) == ServiceTime(mean_us=20_000, deviation_us=10_000, samples=WINDOW)
+    (profile,) = known.profiles()[F.key]
+    assert (profile.mean_us, profile.deviation_us) == (20_000, 10_000)
+    for _ in range(WINDOW):
+        known.observe_exec(F.key, GPU, "T4", 20_000)
+    took = known.service(F.key, GPU)
+    assert took is not None
+    assert (took.mean_us, took.samples) == (20_000, 2 * WINDOW)
+    known.reset(F.key)
+    assert known.service(F.key, GPU) is None
+
+
+def test_plan_is_shown_mean_and_spread_of_what_has_replicas_or_demand() -> None:
+    known = Predictions()
+    functions = {function.key: function for name in "abc" if (function := make_function(name))}
+    for key in functions:
+        known.observe_exec(key, GPU, "A100", 20_000)
+    one, two, three = functions
+    demand = {two: {GPU: VariantDemand(in_system=1)}, three: {GPU: VariantDemand(last_wake_us=1)}}
+    shown = service(known, functions, [make_replica(functions[one])], demand)
+    assert sorted(shown) == [one, two]

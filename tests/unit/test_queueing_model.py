@@ -5,7 +5,7 @@ from math import exp
 import pytest
 
 from stoker.sizing.queueing_model import HOPELESS_ROOM, delay_probability, replicas_needed
-from stoker.sizing.service_time import ServiceTime, measured, pooled
+from stoker.sizing.service_time import ServiceTime, of_sums, pooled
 
 pytestmark = pytest.mark.unit
 
@@ -99,7 +99,11 @@ def test_two_moments_give_the_tail_of_a_log_normal() -> None:
 
 
 def test_runs_on_two_products_are_pooled_by_their_number() -> None:
+    def measured(times_us: list[int]) -> ServiceTime:
+        found = of_sums(len(times_us), sum(times_us), sum(us * us for us in times_us))
+        assert found is not None
+        return found
+
     fast, slow = [10_000] * 30, [40_000] * 10
-    parts = [part for one in (fast, slow) if (part := measured(one)) is not None]
-    assert pooled(parts) == measured(fast + slow)
-    assert measured([]) is None
+    assert pooled([measured(fast), measured(slow)]) == measured(fast + slow)
+    assert of_sums(0, 0, 0) is None

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from planning_world import World, cores, gpus, make_function
 
 from stoker.admission import Crowd, Forecast, Hold, Refuse, Send
-from stoker.control.planning import PlanMemory
+from stoker.control import measured
+from stoker.control.planning import Observed, Plan, PlanMemory, PlanParams
 from stoker.decider import Arrival, Decider
 from stoker.decisions import RequestRecord
 from stoker.model.function import Variant
@@ -87,7 +88,13 @@ def test_plans_that_scale_by_rates_replay_from_the_begin_of_each_file(monkeypatc
     files = Files()
     recorder = recording(files, part_bytes=15_000)
     predictions = recorder.make_predictions()
-    monkeypatch.setattr(planning_world, "plan", recorder.plan)
+
+    def planned(observed: Observed, now_us: int, params: PlanParams) -> Plan:
+        execs_us = measured.exec_us(predictions, observed.functions, observed.replicas)
+        service = measured.service(predictions, observed.functions, observed.replicas, observed.demand)
+        return recorder.plan(replace(observed, exec_us=execs_us, service=service), now_us, params)
+
+    monkeypatch.setattr(planning_world, "plan", planned)
     function = make_function("a", max_replicas=4)
     world = World([function], gpus(4))
     world.known_start = False
@@ -95,10 +102,6 @@ def test_plans_that_scale_by_rates_replay_from_the_begin_of_each_file(monkeypatc
         predictions.observe_exec(function.key, GPU, "A100-40GB", 400_000 + 5_000 * (number % 7))
         world.arrivals[function.key, GPU] = 5 * number
         world.want("a", 1 + number % 4)
-        took = predictions.service(function.key, GPU)
-        assert took is not None
-        world.service = {function.key: {GPU: took}}
-        world.exec_known_us = {function.key: predictions.exec_us(function, GPU).us} if world.replicas else {}
         world.step(500_000)
     sizing = world.memory.functions[function.key].sizing[GPU]
     assert sizing.steady is not None

@@ -100,7 +100,11 @@ BAD: list[tuple[Callable[[list[bytes]], list[bytes]], int, str]] = [
     (lambda log: [log[0][:30]], 1, "no whole line"),
     (lambda log: [b"hello\n", *log[1:]], 1, "no header of an event log"),
     (lambda log: log[1:], 1, "no header of an event log"),
-    (lambda log: [changed(log[0], version=VERSION + 1), *log[1:]], 1, f"has version {VERSION + 1} and this Stoker replays {VERSION}"),
+    (
+        lambda log: [changed(log[0], version=VERSION + 1), *log[1:]],
+        1,
+        f"has version {VERSION + 1} and this Stoker replays {VERSION}",
+    ),
     (lambda log: [changed(log[0], devices=5), *log[1:]], 1, "no record of an event log"),
     (lambda log: [*log[:5], b"{}\n", *log[5:]], 6, "no record of an event log"),
     (lambda log: [*log[:5], b"\xff\n", *log[5:]], 6, "no record of an event log"),

@@ -85,10 +85,14 @@ def test_an_unknown_device_choice_is_refused_by_name() -> None:
         play("coin", function("f", 30 * MS))
 
 
-def test_of_two_products_the_cheaper_one_serves_what_it_can_serve_on_time() -> None:
+@pytest.mark.parametrize("nodes", [("a", "b"), ("a", "a")], ids=["two nodes", "one node"])
+def test_of_two_products_the_cheaper_one_serves_what_it_can_serve_on_time(nodes: tuple[str, str]) -> None:
     definition = make_function("f", latency_us=200 * MS, min_replicas=2, keep_alive_ttl_us=60 * S)
     served = sim_function(definition, exec_us={"H200": 10 * MS, "L4": 40 * MS}, cold_us=480 * MS)
-    devices = (replace(make_gpu("g0", product="H200"), node="a"), replace(make_gpu("g1", product="L4"), node="b"))
+    devices = (
+        replace(make_gpu("g0", product="H200"), node=nodes[0]),
+        replace(make_gpu("g1", product="L4"), node=nodes[1]),
+    )
     by_time = play("slack", served, devices=devices)
     by_cost = play("slack", served, devices=devices, prices={"H200": 10.0, "L4": 1.0})
 

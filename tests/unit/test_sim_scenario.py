@@ -10,7 +10,7 @@ import pytest
 from stoker.errors import StokerError
 from stoker.model.device import DeviceKind
 from stoker.model.function import KeepAlivePolicy, PreWarmPolicy, Priority, Sharing
-from stoker.model.policy import AdmissionMode
+from stoker.model.policy import AdmissionMode, ScalingPolicy
 from stoker_sim.compare import Setting, seeds_of, settings_of
 from stoker_sim.engine.setup import KUBERNETES_SHARED, Form
 from stoker_sim.evaluate.quality import SUFFIX
@@ -173,16 +173,19 @@ def test_devices_are_made_of_their_choices_and_gpus_take_another_memory(tmp_path
 def test_a_policy_sets_what_it_names_and_is_called_after_it(tmp_path: Path) -> None:
     policy = (
         "{queueing: edf, serveLate: false, eviction: lru, allocation: greedy-dual, preWarm: Cron, keepAlive: FixedTTL, "
-        "keepAliveTtl: 90s, admission: Observe, deviceChoice: speed-up}"
+        "keepAliveTtl: 90s, admission: Observe, deviceChoice: speed-up, scaling: Concurrency}"
     )
     scenario = read_scenario(
         written(tmp_path, GOOD.replace("edf", policy) + "form: replicas\nworld: kubernetes-shared\n")
     )
     choice = scenario.choices[1]
-    assert choice.label == "edf as published lru greedy-dual pre-warm Cron FixedTTL ttl 90 s Observe speed-up"
+    assert choice.label == (
+        "edf as published lru greedy-dual pre-warm Cron FixedTTL ttl 90 s Observe speed-up scaled by Concurrency"
+    )
     setup = setup_of(scenario, choice, devices_of(scenario), 5)
     assert (setup.queueing, setup.serve_late, setup.seed, setup.form) == ("edf", False, 5, Form.REPLICAS)
     assert (setup.plan.pre_warm, setup.admission) == (PreWarmPolicy.CRON, AdmissionMode.OBSERVE)
+    assert setup.plan.scaling is ScalingPolicy.CONCURRENCY
     assert (setup.device_choice, setup_of(scenario, scenario.choices[0], devices_of(scenario), 5).device_choice) == (
         "speed-up",
         "slack",

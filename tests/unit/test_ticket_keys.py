@@ -112,7 +112,8 @@ async def test_what_another_one_changed_meanwhile_is_not_overwritten(world: Worl
 
 
 async def test_a_gateway_takes_the_key_when_it_is_there_and_each_change_of_it() -> None:
-    world, taken = World(), []
+    world = World()
+    taken: list[TicketKeys] = []
     reader = TicketKeyReader(world.kube, "stoker-system", taken.append, reread_s=0.001, retry_s=0.001)
     reader.start()
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from stoker.control.capacity import needs_of
 from stoker.cost.costs import Costs
 from stoker.cost.prices import MICRO, Prices, micro, prices_of, unpriced
 from stoker.cost.spending import Spending
@@ -18,6 +19,7 @@ from stoker.model.device import Device
 from stoker.model.function import Function
 from stoker.model.policy import Policy, default_policy
 from stoker.prediction import Predictions
+from stoker_cli.console import listed
 from stoker_cli.costs.cost_lines import Amounts, CostLine, CostLines, difference, read_lines
 from stoker_cli.costs.cost_view import CostState, CostView, PriceView
 from stoker_node.metering import Metering, by_function
@@ -87,6 +89,20 @@ class CostBook:
         now_us = self._clock_us()
         self._spending.see(self._metering.accounts(), now_us)
         return {key: self._state(function, now_us) for key, function in self._functions.items()}
+
+    def warnings_of(self, function: Function) -> tuple[str, ...]:
+        """Where a function's bounds do not act, one sentence each: what has no price is free, and never silently so."""
+        bounds = function.spec.slo.cost
+        if bounds.per_hour is None and bounds.per_thousand_requests is None:
+            return ()
+        if not self._prices:
+            return ("its bounds on cost do not act: no device here has a price (GpuPolicy spec.prices).",)
+        needs = [need for variant in function.variants for need in needs_of(function, variant)]
+        usable = [device for device in self._devices() if any(need.could_use(device) for need in needs)]
+        free = unpriced(usable, self._prices)
+        if not free:
+            return ()
+        return (f"{listed(free)} has no price (GpuPolicy spec.prices): what runs there costs it nothing.",)
 
     def view(self) -> CostView:
         """What /v1/cost shows; the lines are up to date then."""
@@ -175,9 +191,7 @@ class CostBook:
 
     def _bind(self) -> None:
         namespaces = {function.namespace for function in self._functions.values()}
-        caps = {name: self._policy.rule(name).max_cost_per_hour for name in namespaces}
-        bounds = {name: most for name, most in caps.items() if most is not None}
-        self._spending.bound_by(self._functions.values(), bounds)
+        self._spending.bound_by(self._functions.values(), self._policy.max_costs_per_hour(namespaces))
 
     def _remember(self, path: Path) -> None:
         """Runs in a thread, before anything is asked."""

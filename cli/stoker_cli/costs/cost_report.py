@@ -14,7 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from stoker.control.purse import money
+from stoker.cost.money import money
 from stoker.model.quantity import parse_duration_us
 from stoker_cli.console import CommandFailed, complain, listed
 from stoker_cli.costs.cost_lines import Amounts, Sums, read_lines

@@ -15,7 +15,7 @@ from watchfiles import Change, awatch
 from stoker_cli.objects.documents import MAX_FILE_BYTES, ObjectError
 from stoker_cli.objects.file_scan import Scan, Signature, scan
 from stoker_cli.objects.object_file import Check, FileObjects, load_objects
-from stoker_cli.objects.object_table import ObjectTable, StoreSnapshot
+from stoker_cli.objects.object_table import Beyond, ObjectTable, StoreSnapshot
 from stoker_cli.objects.validation import Validator
 
 __all__ = ["FileStore", "ObjectError", "StoreSnapshot"]
@@ -42,13 +42,14 @@ class FileStore:
         on_change: Callable[[StoreSnapshot], None],
         on_error: Callable[[ObjectError], None],
         check: Check | None = None,
+        beyond: Beyond = lambda _function, _policy: None,
     ) -> None:
         self._shown = {path.absolute(): str(path) for path in paths}
         self._paths = tuple(self._shown)
         self._on_change = on_change
         self._on_error = on_error
         self._check = check
-        self._table = ObjectTable()
+        self._table = ObjectTable(beyond)
         self._read: dict[Path, Signature] = {}
         self._vanished: dict[Path, float] = {}
         self._problems: dict[Path, str] = {}

@@ -4,7 +4,7 @@ priority the GpuPolicy allows (in a cluster an admission policy refuses the othe
 Pure bookkeeping over object_file: no file system, no time. Files come in the order in which they were named.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec import Struct
@@ -13,6 +13,9 @@ from stoker.model.function import Function, Priority
 from stoker.model.policy import Policy, default_policy
 from stoker_cli.objects.documents import ObjectError
 from stoker_cli.objects.object_file import FileObjects, Key, Loaded
+
+Beyond = Callable[[Function, Policy], str | None]
+"""Why a function would cost more than it may, in one sentence; None: it would not."""
 
 
 class StoreSnapshot(Struct, frozen=True, kw_only=True):
@@ -27,7 +30,8 @@ class StoreSnapshot(Struct, frozen=True, kw_only=True):
 class ObjectTable:
     """The current objects of all files."""
 
-    def __init__(self) -> None:
+    def __init__(self, beyond: Beyond = lambda _function, _policy: None) -> None:
+        self._beyond = beyond
         self._files: dict[str, dict[Key, Loaded]] = {}
         self._owners: dict[Key, str] = {}
         self._told: set[tuple[Key, str]] = set()
@@ -35,6 +39,8 @@ class ObjectTable:
         self._accepted: dict[str, Function] = {}
         self._too_high: dict[str, Function] = {}
         """Those that were refused for their priority, as they were then."""
+        self._too_dear: dict[str, Function] = {}
+        """The same for what their minReplicas cost."""
 
     def put(self, file: str, loaded: FileObjects) -> None:
         """A file was read. Its objects that are broken now stay as they were; so do missing ones if part is unread."""
@@ -72,6 +78,7 @@ class ObjectTable:
         policy = next((one.value for one in chosen.values() if isinstance(one.value, Policy)), None)
         functions: dict[str, Function] = {}
         too_high: dict[str, Function] = {}
+        too_dear: dict[str, Function] = {}
         for (_, name), loaded in chosen.items():
             function = loaded.value
             if isinstance(function, Policy):
@@ -85,8 +92,19 @@ class ObjectTable:
                     continue
                 # As after any bad edit, the last good one stays.
                 function = self._accepted[name]
+            dear = self._dear(function, policy or default_policy())
+            if dear is not None:
+                too_dear[name] = function
+                if self._too_dear.get(name) != function:
+                    file = self._owners["GpuFunction", name]
+                    errors.append(
+                        ObjectError(file=file, line=loaded.line, path="spec.scaling.minReplicas", message=dear)
+                    )
+                if name not in self._accepted:
+                    continue
+                function = self._accepted[name]
             functions[name] = self._numbered(function)
-        self._too_high = too_high
+        self._too_high, self._too_dear = too_high, too_dear
         self._accepted = dict(functions)
         return StoreSnapshot(functions=functions, policy=policy), errors
 
@@ -99,6 +117,15 @@ class ObjectTable:
         if asked.level <= bound.level or (before is not None and asked.level <= before.spec.priority.level):
             return None
         return bound
+
+    def _dear(self, function: Function, policy: Policy) -> str | None:
+        """Why its minReplicas cost more than it may. One that has been accepted stays so when prices or bounds change,
+        and no replica beyond the bound is made from then on.
+        """
+        before = self._accepted.get(function.key)
+        if before is not None and _asks(before) == _asks(function):
+            return None
+        return self._beyond(function, policy)
 
     def _claims(self, ordered: list[str]) -> dict[Key, list[str]]:
         claims: dict[Key, list[str]] = {}
@@ -114,6 +141,12 @@ class ObjectTable:
         numbered = msgspec.structs.replace(function, generation=generation)
         self._generations[function.key] = numbered
         return numbered
+
+
+def _asks(function: Function) -> tuple[object, ...]:
+    """All of a function that decides what its minReplicas cost, and what they may."""
+    spec = function.spec
+    return spec.scaling.min_replicas, spec.slo.cost, spec.gpu, function.container_of(function.primary)
 
 
 def _above(function: Function, bound: Priority, line: int, file: str) -> ObjectError:

@@ -15,8 +15,8 @@ from stoker.control.capacity import Need, Needs
 from stoker.control.planning import Pair
 from stoker.cost import cap
 from stoker.cost.costs import Bound, Bounds
-from stoker.cost.prices import MICRO
-from stoker.cost.spending import rate_of
+from stoker.cost.money import about, money
+from stoker.cost.rates import rate_of
 from stoker.cost.window import Spent
 from stoker.model.device import Device
 from stoker.model.function import Function, Variant
@@ -27,8 +27,6 @@ from stoker.reasons import Reason
 if TYPE_CHECKING:
     from stoker.control.draft import Draft
 
-NEVER_US = 60_000_000
-"""When to ask again where time alone changes nothing: only another bound, price or function does."""
 _NOTHING = Spent()
 
 
@@ -98,10 +96,10 @@ class Purse:
         if denial is None:
             self._denied.pop(pair, None)
             return False
-        self._denied[pair] = denial[0]
+        self._denied[pair] = self._said(*denial)
         return True
 
-    def _denial(self, pair: Pair, function: Function, *, promised: bool) -> tuple[str, int] | None:
+    def _denial(self, pair: Pair, function: Function, *, promised: bool) -> tuple[str, int | None] | None:
         """Why no replica may be had now, and until when; None: one may, or no device would do, for another reason."""
         needs = self.in_order(pair, function, self._draft.needs(function, pair[1]))
         fits = False
@@ -185,21 +183,21 @@ class Purse:
         return found
 
     def _bound(self, pair: Pair, function: Function) -> Bound | None:
-        key, now_us = pair[0], self._draft.now_us
+        key = pair[0]
         most, each = self._costs.run_caps.get(key), self._costs.run_micro.get(key, {}).get(pair[1])
         if most is not None and each is not None and cap.dear(each, most):
             detail = (
                 f"a thousand of its requests cost {money(1000 * each)} on its {pair[1]} variant, "
                 f"more than the {money(most)} of slo.maxCostPerThousandRequests"
             )
-            return Bound(detail=detail, until_us=now_us + NEVER_US, warm_too=True)
+            return Bound(detail=detail, until_us=None, warm_too=True)
         fleet = self._draft.fleet
         if fleet.live(pair) or fleet.started.get(pair):
             return None
         denial = self._denial(pair, function, promised=False)
         if denial is None:
             return None
-        self._denied[pair] = denial[0]
+        self._denied[pair] = self._said(*denial)
         return Bound(detail=denial[0], until_us=denial[1])
 
     # Inside.
@@ -257,37 +255,43 @@ class Purse:
                 return False
         return True
 
-    def _why(self, pair: Pair, function: Function, needs: Needs) -> tuple[str, int]:
-        """The sentence, and until when it will be so."""
+    def _said(self, detail: str, until_us: int | None) -> str:
+        """The sentence of a condition. On Kubernetes without the time, or the status would be written all the time."""
+        devices = self._draft.observed.devices
+        if until_us is None or (devices and devices[0].node):
+            return detail
+        return (
+            f"{detail}; the next replica may be had in {format_duration(max(1_000_000, until_us - self._draft.now_us))}"
+        )
+
+    def _why(self, pair: Pair, function: Function, needs: Needs) -> tuple[str, int | None]:
+        """The sentence, and until when it will be so; None: time alone changes nothing."""
         key, now_us = pair[0], self._draft.now_us
         start_us, exec_us = self._draft.start_us(pair), self._draft.exec_us(pair)
         need = next((one for one in needs if self._cheapest(one) is not None), None)
         if need is None:
-            most = self._costs.run_caps.get(key, 0)
+            most = money(self._costs.run_caps.get(key, 0))
             detail = (
-                f"its requests cost more than the {money(most)} a thousand of slo.maxCostPerThousandRequests "
-                "on every device that it could get"
+                f"its requests cost more than the {most} a thousand of slo.maxCostPerThousandRequests on every device "
+                "that it could get"
             )
-            return detail, now_us + NEVER_US
+            return detail, None
         rate = self._rate_of(need, self._cheapest(need) or (), function, pair)
         once_us = cap.first_us(start_us, exec_us) + cap.tail_us(exec_us, function.spec.timeout_us)
         worst, until_us = "", now_us
         for scope in self._of(key):
+            who, where = f"namespace {scope.name}", "maxCostPerHour in GpuPolicy"
+            if scope.name == key:
+                who, where = "it", "slo.maxCostPerHour"
             spent = self._spent(scope.name)
-            said = (
-                f"{'it' if scope.name == key else f'namespace {scope.name}'} has spent {money(spent.micro)} of the "
-                f"{money(scope.most)} an hour of "
-                f"{'slo.maxCostPerHour' if scope.name == key else 'maxCostPerHour in GpuPolicy'}"
-            )
+            said = f"{who} has spent {about(spent.micro)} of the {money(scope.most)} an hour of {where}"
             at_us = spent.left_us(scope.most - scope.tails - scope.begun - cap.amount(rate, once_us))
             if at_us is None:
-                cheapest = f"its cheapest device costs {money(rate)} an hour"
-                return f"{said}, and {cheapest}: too much to start and serve once", now_us + NEVER_US
+                return f"{said}, and its cheapest device costs {money(rate)} an hour: too much to start and serve", None
             if not worst or at_us > until_us:
-                later = f"; the next replica may be had in {format_duration(at_us - now_us)}" if at_us > now_us else ""
-                worst, until_us = f"{said}{later}", max(at_us, now_us)
+                worst, until_us = said, max(at_us, now_us)
         if until_us == now_us:
-            worst, until_us = f"{worst}: too little to hold what minReplicas asks for", now_us + NEVER_US
+            return f"{worst}: too little to hold what minReplicas asks for", None
         return worst, until_us
 
     def _spent(self, name: str) -> Spent:
@@ -321,9 +325,3 @@ class Purse:
     def _devices_of(self, replica: ReplicaStatus) -> list[Device]:
         known = self._draft.board.devices
         return [known[one] for one in self._draft.devices_of(replica) if one in known]
-
-
-def money(amount: int) -> str:
-    """Micro-units as a person writes them, as in `0.25`."""
-    text = f"{amount / MICRO:.6f}".rstrip("0").rstrip(".")
-    return text or "0"

@@ -109,9 +109,9 @@ def _learn(draft: Draft, function: Function, pair: Pair, before: Sizing | None) 
         most=function.max_replicas_of(pair[1]),
     )
     # What is over before a replica could be warm needs none: a surge has to last for a part of that.
-    least = min(SURGE, draft.start_us(pair) // 2 // BUCKET_US)
+    least = max(1, min(SURGE, draft.start_us(pair) // 2 // BUCKET_US))
     if held is None or looks:
-        recent = max(arrival_rate.recent_per_s(rates, buckets) for buckets in (max(1, least), SURGE, GROUP))
+        recent = max(arrival_rate.recent_per_s(rates, buckets) for buckets in (least, SURGE, GROUP))
         per_s = max(arrival_rate.peak_per_s(rates), recent)
         held = steady.settle(held, queue.needed(per_s), queue.needed(per_s * steady.MARGIN), now_us)
     window_us = max(BUCKET_US, min(queue.objective_us, SURGE * BUCKET_US))

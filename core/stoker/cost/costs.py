@@ -36,8 +36,8 @@ class Bound(Struct, frozen=True, kw_only=True):
 
     detail: str
     """One sentence."""
-    until_us: int
-    """Until then, on the clock of the plan; nothing is said of later."""
+    until_us: int | None
+    """Until then, on the clock of the plan; None: time alone changes nothing."""
     warm_too: bool = False
     """Replicas that are warm serve no request either; else what is warm serves."""
 

@@ -3,15 +3,15 @@
 Before each plan they let it `see` the running totals of each meter, then ask for Costs. Pure.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from stoker.control.capacity import Need, needs_of
+from stoker.control.capacity import needs_of
 from stoker.cost import cap
 from stoker.cost.costs import NO_COSTS, Costs
 from stoker.cost.meter import Account
-from stoker.cost.prices import Prices, micro
-from stoker.cost.shares import ONE, part_of
+from stoker.cost.prices import HOUR_US, Prices, micro
+from stoker.cost.rates import rate_of
 from stoker.cost.window import RollingHour
 from stoker.model.device import Device
 from stoker.model.function import Function, Variant
@@ -22,6 +22,8 @@ _LEAST_RUNS = 20
 comes to on a full replica. Ours."""
 
 Accounts = Mapping[tuple[str, Variant], Account]
+Parts = Sequence[tuple[int, int]]
+"""(instant, micro-units), oldest first."""
 
 
 class ExecTimes(Protocol):
@@ -60,24 +62,43 @@ class Spending:
         """Whether there is a bound on anything."""
         return bool(self._run_caps or self._caps)
 
+    def is_under(self, key: str) -> bool:
+        """Whether a function, or its namespace, has a bound."""
+        return key in self._bounded or key.partition("/")[0] in self._caps
+
     def see(self, accounts: Accounts, now_us: int, source: str = "") -> None:
         """The running totals of one meter now."""
-        totals: dict[str, int] = {}
-        runs: dict[str, int] = {}
-        for (key, variant), account in accounts.items():
-            space, beside = key.partition("/")[0], _beside(key, variant)
-            totals[key] = totals.get(key, 0) + account.total
-            totals[space] = totals.get(space, 0) + account.total
-            totals[beside] = account.busy
-            runs[key] = runs.get(key, 0) + account.runs
-            runs[beside] = account.runs
+        totals, runs = _totals(accounts)
         self._micro.see(totals, now_us, source)
         self._runs.see(runs, now_us, source)
 
-    def forget(self, source: str) -> None:
-        """A meter that is gone. What it told still counts."""
-        self._micro.forget(source)
-        self._runs.forget(source)
+    def meet(self, accounts: Accounts, parts: Mapping[str, Parts], now_us: int, source: str) -> None:
+        """A meter that has run for longer than it is known: its totals, and what of them was spent when (parts())."""
+        totals, runs = _totals(accounts)
+        self._micro.meet(totals, source)
+        self._runs.meet(runs, source)
+        for key, some in parts.items():
+            for at_us, micro_units in some:
+                self.remember(key, micro_units, 0, min(at_us, now_us))
+
+    def knows(self, source: str) -> bool:
+        """Whether a meter was seen or met."""
+        return self._micro.knows(source)
+
+    def parts(self, key: str, now_us: int) -> Parts:
+        """What a function spent in the last hour and about when, for meet(); empty for one without a bound."""
+        if not self.is_under(key):
+            return ()
+        before, found = 0, []
+        for out_us, freed in self._micro.spent(key, now_us).frees:
+            found.append((out_us - HOUR_US, freed - before))
+            before = freed
+        return tuple(found)
+
+    def keep_only(self, sources: Container[str]) -> None:
+        """Other meters are gone. What they told still counts."""
+        self._micro.keep_only(sources)
+        self._runs.keep_only(sources)
 
     def remember(self, key: str, spent: int, runs: int, at_us: int) -> None:
         """What a function spent before this object was made; oldest first, before anything is seen."""
@@ -133,6 +154,20 @@ class Spending:
         return found
 
 
+def _totals(accounts: Accounts) -> tuple[dict[str, int], dict[str, int]]:
+    """Micro-units and requests by all that they are counted for: function, namespace, and variant."""
+    totals: dict[str, int] = {}
+    runs: dict[str, int] = {}
+    for (key, variant), account in accounts.items():
+        space, beside = key.partition("/")[0], _beside(key, variant)
+        totals[key] = totals.get(key, 0) + account.total
+        totals[space] = totals.get(space, 0) + account.total
+        totals[beside] = account.busy
+        runs[key] = runs.get(key, 0) + account.runs
+        runs[beside] = account.runs
+    return totals, runs
+
+
 def _beside(key: str, variant: Variant) -> str:
     """The key of what a variant alone spent. No function is named like that."""
     return f"{key}:{variant.value}"
@@ -146,15 +181,6 @@ def _examples(devices: Sequence[Device], prices: Prices) -> dict[str, Device]:
         if device.product not in found or price < prices.get(found[device.product].id, 0):
             found[device.product] = device
     return found
-
-
-def rate_of(need: Need, devices: Iterable[Device], prices: Mapping[str, int], running: int) -> int:
-    """What one replica on the devices costs an hour while it runs so many requests, in micro-units rounded up."""
-    total = 0
-    for device in devices:
-        part = part_of(device, need.memory_mib, need.millicores, need.sharing)
-        total += prices.get(device.id, 0) * part.held(running)
-    return -(-total // ONE)
 
 
 def _run_costs(

@@ -6,7 +6,7 @@ is never less than what was spent in any hour that ends now. Pure; keeps at most
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from msgspec import Struct
 
@@ -54,8 +54,16 @@ class RollingHour:
                 seen[key] = total
                 self.add(key, total - before if total > before else total, now_us)
 
+    def meet(self, totals: Mapping[str, int], source: str) -> None:
+        """The running totals of a source that began before it was known: none of them was spent now."""
+        self._seen[source] = dict(totals)
+
+    def knows(self, source: str) -> bool:
+        """Whether anything was told of it."""
+        return source in self._seen
+
     def add(self, key: str, micro: int, at_us: int) -> None:
-        """So much was spent at that time; never before what was added last."""
+        """So much was spent at that time. What is older than what was added last counts as long as that."""
         if micro <= 0:
             return
         buckets = self._spent.get(key)
@@ -78,9 +86,10 @@ class RollingHour:
         last_us = buckets.ends[-1][0] * self._bucket_us + self._bucket_us + HOUR_US
         return Spent(micro=buckets.total, frees=(*buckets.frees, (last_us, buckets.total)))
 
-    def forget(self, source: str) -> None:
-        """Its totals will not come again; what it spent still counts."""
-        self._seen.pop(source, None)
+    def keep_only(self, sources: Container[str]) -> None:
+        """The totals of others will not come again; what they spent still counts."""
+        for gone in [source for source in self._seen if source not in sources]:
+            del self._seen[gone]
 
     def _frees(self, buckets: "_Buckets") -> tuple[tuple[int, int], ...]:
         """All but the last one, which still grows."""

@@ -58,6 +58,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     placement: str
     keep_alive: KeepAlivePolicy
     pre_warm: PreWarmPolicy
+    scaling: ScalingPolicy
 
 
 PROFILES: dict[str, Profile] = {
@@ -69,6 +70,7 @@ PROFILES: dict[str, Profile] = {
         placement="slack-warm",
         keep_alive=KeepAlivePolicy.FIXED_TTL,
         pre_warm=PreWarmPolicy.NONE,
+        scaling=ScalingPolicy.SLO,
     ),
     "FairShare": Profile(
         queueing="mqfq-sticky",
@@ -78,6 +80,7 @@ PROFILES: dict[str, Profile] = {
         placement="slack-warm",
         keep_alive=KeepAlivePolicy.FIXED_TTL,
         pre_warm=PreWarmPolicy.NONE,
+        scaling=ScalingPolicy.SLO,
     ),
     "Throughput": Profile(
         queueing="batch",
@@ -87,6 +90,7 @@ PROFILES: dict[str, Profile] = {
         placement="slack-warm",
         keep_alive=KeepAlivePolicy.FIXED_TTL,
         pre_warm=PreWarmPolicy.NONE,
+        scaling=ScalingPolicy.CONCURRENCY,
     ),
 }
 DEFAULT_PROFILE = "LatencyFirst"
@@ -161,6 +165,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     """No idle replica is kept longer than this, whatever its function asks; None: unbounded."""
     pre_warm: PreWarmPolicy
     """What functions get that do not set scaling.preWarm."""
+    scaling: ScalingPolicy
     admission: AdmissionMode = AdmissionMode.ENFORCE
     admission_policy: str
     """One of ADMISSION_POLICIES."""
@@ -192,6 +197,11 @@ class Policy(Struct, frozen=True, kw_only=True):
         found = {name: self.rule(name).max_gpus for name in sorted(namespaces)}
         return {name: bound for name, bound in found.items() if bound is not None}
 
+    def max_costs_per_hour(self, namespaces: Iterable[str]) -> dict[str, float]:
+        """What the replicas may cost an hour in those of `namespaces` that have a bound, in the order of their names."""
+        found = {name: self.rule(name).max_cost_per_hour for name in sorted(namespaces)}
+        return {name: bound for name, bound in found.items() if bound is not None}
+
     def bounded(self, function: Function) -> Priority:
         """The priority that requests of the function have: no higher than its namespace may have, also where the bound
         was lowered after the function was accepted.
@@ -218,4 +228,5 @@ def default_policy() -> Policy:
         device_choice=profile.device_choice,
         keep_alive=profile.keep_alive,
         pre_warm=profile.pre_warm,
+        scaling=profile.scaling,
     )

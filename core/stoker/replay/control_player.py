@@ -36,7 +36,7 @@ class ControlPlayer:
         self._predictions = predictions
         self._chooser: DeviceChooser | None = None
         self._crowd: GpuCrowd = NOBODY
-        self._shares: HoldShares | None = None
+        self._shares: dict[str, HoldShares] = {}
         self._fields: dict[str, Any] = {}
         self._memory: PlanMemory | None = None
         self._params: PlanParams | None = None
@@ -94,18 +94,19 @@ class ControlPlayer:
         shares = restored(record.state)
         if not isinstance(shares, HoldShares):
             raise Unknown("its shares of the hold are none")
-        self._shares = shares
+        self._shares[record.of] = shares
 
-    def _held_by(self) -> HoldShares:
-        if self._shares is None:
+    def _shares_of(self, of: str) -> HoldShares:
+        shares = self._shares.get(of)
+        if shares is None:
             raise Unknown("the bounds of the hold were not told before it was asked")
-        return self._shares
+        return shares
 
     def _room(self, record: Room) -> None:
-        self._comparison.same("room", record.full, self._held_by().full(record.namespace, record.body_bytes))
+        self._comparison.same("room", record.full, self._shares_of(record.of).full(record.namespace, record.body_bytes))
 
     def _hold(self, record: Held) -> None:
-        self._held_by().add(record.namespace, record.requests, record.body_bytes)
+        self._shares_of(record.of).add(record.namespace, record.requests, record.body_bytes)
 
     def _remember(self, record: Memory) -> None:
         self._memory = record.memory

@@ -35,23 +35,27 @@ class Coursed(Struct, frozen=True, tag="course", tag_field=FIELD, omit_defaults=
     wakes: bool = True
 
 
-class Shares(Struct, frozen=True, tag="shares", tag_field=FIELD):
+class Shares(Struct, frozen=True, tag="shares", tag_field=FIELD, omit_defaults=True):
     """The bounds of the hold, and who fills it at the begin of a file."""
 
     state: Picture
+    of: str = ""
+    """Which ones; empty: those of the hold."""
 
 
-class Room(Struct, frozen=True, tag="room", tag_field=FIELD):
+class Room(Struct, frozen=True, tag="room", tag_field=FIELD, omit_defaults=True):
     """Whether the hold is full for a namespace."""
 
     namespace: str
     body_bytes: int
     full: bool
+    of: str = ""
 
 
-class Held(Struct, frozen=True, tag="held", tag_field=FIELD):
+class Held(Struct, frozen=True, tag="held", tag_field=FIELD, omit_defaults=True):
     """So many more requests of a namespace are held (fewer, where negative)."""
 
     namespace: str
     requests: int
     body_bytes: int
+    of: str = ""

@@ -50,24 +50,25 @@ class RecordedPredictions(Predictions):
 
 
 class RecordedShares(HoldShares):
-    """The hold of one gateway."""
+    """The hold of one gateway, or what else it gives shares `of`."""
 
-    def __init__(self, max_requests: int, max_bytes: int, journal: Journal) -> None:
+    def __init__(self, max_requests: int, max_bytes: int, of: str, journal: Journal) -> None:
         super().__init__(max_requests, max_bytes)
+        self._of_what = of
         self._journal = journal
 
     def begin_file(self, journal: Journal) -> None:
         plain = HoldShares(0, 0)
         plain._free, plain._free_bytes, plain._of = self._free, self._free_bytes, self._of  # noqa: SLF001  as above
-        journal.put(Shares(picture(plain)))
+        journal.put(Shares(picture(plain), self._of_what))
 
     def full(self, namespace: str, body_bytes: int) -> bool:
         full = super().full(namespace, body_bytes)
         if self._journal.open:
-            self._journal.write(Room(namespace, body_bytes, full))
+            self._journal.write(Room(namespace, body_bytes, full, self._of_what))
         return full
 
     def add(self, namespace: str, count: int, size: int) -> None:
         super().add(namespace, count, size)
         if self._journal.open:
-            self._journal.write(Held(namespace, count, size))
+            self._journal.write(Held(namespace, count, size, self._of_what))

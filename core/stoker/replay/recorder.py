@@ -88,8 +88,8 @@ class Recorder(Decider):
             self._journal.write(Chosen(ref, dict(forecasts), remaining_us, choice, following, step, wakes, course))
         return choice, following
 
-    def make_shares(self, max_requests: int, max_bytes: int) -> HoldShares:
-        shares = RecordedShares(max_requests, max_bytes, self._journal)
+    def make_shares(self, max_requests: int, max_bytes: int, of: str = "") -> HoldShares:
+        shares = RecordedShares(max_requests, max_bytes, of, self._journal)
         self._journal.join(shares)
         return shares
 

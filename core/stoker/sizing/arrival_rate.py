@@ -23,8 +23,6 @@ RANK = 0.9
 CHANCE = 2.0
 """Standard deviations of a Poisson count that a recent rate is lowered by: one look in forty overstates it, and one in
 hundreds by more than the peak does."""
-LEAST_US = 250_000
-"""No rate is told of a shorter time."""
 
 
 class ArrivalRates(Struct, frozen=True, kw_only=True):
@@ -91,16 +89,14 @@ def peak_per_s(rates: ArrivalRates) -> float:
 
 
 def recent(rates: ArrivalRates, buckets: int) -> tuple[int, int]:
-    """Arrivals in the last complete buckets (0 to GROUP, as far as there are) and in the one that is not complete, and
+    """Arrivals in the last complete buckets (1 to GROUP, as far as there are) and in the one that is not complete, and
     how long those are, in microseconds.
     """
-    complete = rates.recent[len(rates.recent) - buckets :] if 0 < buckets < len(rates.recent) else rates.recent
-    if not buckets:
-        complete = ()
+    complete = rates.recent[-buckets:]
     return rates.current + sum(complete), rates.at_us - rates.bucket_us + len(complete) * BUCKET_US
 
 
 def recent_per_s(rates: ArrivalRates, buckets: int, chance: float = CHANCE) -> float:
-    """The rate in that time less `chance` standard deviations: what it is at least. 0 of less than LEAST_US."""
+    """The rate in that time less `chance` standard deviations: what it is at least. 0 of less than a bucket."""
     count, length_us = recent(rates, buckets)
-    return max(0.0, count - chance * sqrt(count)) / (length_us / 1e6) if length_us >= LEAST_US else 0.0
+    return max(0.0, count - chance * sqrt(count)) / (length_us / 1e6) if length_us >= BUCKET_US else 0.0

@@ -90,12 +90,10 @@ def pooled_by_pair(
     return {key: {variant: pooled(of_variant) for variant, of_variant in by.items()} for key, by in parts.items()}
 
 
-def measured(samples_us: Sequence[int]) -> ServiceTime | None:
-    """Of single runs, in microseconds; None of none."""
-    count = len(samples_us)
+def of_sums(count: int, total_us: int, squares: int) -> ServiceTime | None:
+    """Of single runs by their number, the sum of their times in microseconds and that of the squares; None of none."""
     if not count:
         return None
-    total = sum(samples_us)
     # Integers, since the difference of two large squares loses what floats cannot hold.
-    spread = count * sum(us * us for us in samples_us) - total * total
-    return ServiceTime(mean_us=max(1, total // count), deviation_us=round(sqrt(spread) / count), samples=count)
+    spread = count * squares - total_us * total_us
+    return ServiceTime(mean_us=max(1, total_us // count), deviation_us=round(sqrt(spread) / count), samples=count)

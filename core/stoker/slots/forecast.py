@@ -4,8 +4,9 @@ Reads the replica table and the policy and changes neither. What it reads of the
 event log can hold it and ask again.
 """
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,7 +22,10 @@ from stoker.prediction import Predictions, predict_wait_us
 from stoker.slots.arrangement import Arrangement, remaining_of
 from stoker.slots.coming_back import NOTHING, Reserved
 from stoker.slots.contention import Contention
-from stoker.slots.table import FlowState, Run
+from stoker.slots.offering import cheapest_first, least_loaded_first
+from stoker.slots.table import AnyReplica, DeviceSlots, FlowState, Run
+
+P = TypeVar("P", bound=AnyReplica)
 
 EXPLORE_EVERY = 20
 """A flow that nothing is admitted of may try one request in so many predicted executions (ours: 5 % of one slot)."""
@@ -140,11 +144,20 @@ class Lookout:
         self.contention = Contention()
         self.rule = Rule.SCHEDULE
         self.observes = False
+        self.prices: Mapping[str, float] = {}
+        """Of devices, by product and hour."""
 
     def follow(self, policy: Policy) -> None:
         """Act by this GpuPolicy from now on."""
         self.rule = Rule(policy.admission_policy)
         self.observes = policy.admission is AdmissionMode.OBSERVE
+        self.prices = policy.prices
+
+    def order(self, flow: FlowState[P], request: QueuedRequest, now_us: int) -> Sequence[DeviceSlots[P]]:
+        """The devices of its flow in the order in which a request that has come is offered."""
+        if not self.prices:
+            return least_loaded_first(flow.devices)
+        return cheapest_first(flow, request, prices=self.prices, predictions=self._predictions, now_us=now_us)
 
     def sight(
         self,

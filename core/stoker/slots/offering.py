@@ -4,19 +4,50 @@ A device never idles while a request that it could run is queued: whoever drives
 when one of its requests comes, and a device when something on it ends, each again and again until nothing is popped.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from stoker.cost.prices import listed
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.interface import QueuePolicy
-from stoker.slots.table import AnyReplica, DeviceSlots
+from stoker.prediction import Predictions
+from stoker.slots.table import AnyReplica, DeviceSlots, FlowState
 
+_DEAREST = float("inf")
 P = TypeVar("P", bound=AnyReplica)
 
 
 def least_loaded_first(devices: Iterable[DeviceSlots[P]]) -> Sequence[DeviceSlots[P]]:
     """The devices of a flow in the order in which a new request of it is offered; equally loaded ones as given."""
     return sorted(devices, key=_load)
+
+
+def cheapest_first(
+    flow: FlowState[P],
+    request: QueuedRequest,
+    *,
+    prices: Mapping[str, float],
+    predictions: Predictions,
+    now_us: int,
+) -> Sequence[DeviceSlots[P]]:
+    """The devices of its flow in the order in which a new request is offered: of those that have a slot free and would
+    end it on time the one that runs it for the least money first (`prices` by product and hour), then the others, the
+    least loaded first. By load alone where a product has no price: it cannot be said then which device is cheaper.
+    """
+    ranked = least_loaded_first(flow.devices)
+    function = flow.definition
+    if function is None or flow.product is not None:
+        return ranked
+    costs: dict[str, float] = {}
+    for one in ranked:
+        product = one.device.product
+        price = listed(product, prices)
+        if price is None:
+            return ranked
+        exec_us = predictions.exec_us(function, flow.variant, product, one.running + 1).us
+        if one.has_slot() and now_us + exec_us <= request.objective_us:
+            costs[one.device.id] = price * exec_us
+    return sorted(ranked, key=lambda one: costs.get(one.device.id, _DEAREST))
 
 
 def pop_for(policy: QueuePolicy, device: DeviceSlots[P], now_us: int) -> tuple[QueuedRequest, P | None] | None:

@@ -52,7 +52,8 @@ def bind(request: QueuedRequest, verdict: Verdict) -> None:
     """Write into a request that is taken what was promised of it: queueing policies go by that."""
     request.promise_us = verdict.promise_us
     request.behind = verdict.behind
-    if verdict.explores or verdict.unheeded is not None:
+    if verdict.finish_us is None or verdict.explores or verdict.unheeded is not None:
+        # Nobody looked, or it was taken against what was seen: then it is also served late.
         request.late_ok = True
 
 

@@ -60,6 +60,9 @@ WANT_PLACE = "?"
 H_DISPATCHED = "stoker-dispatched"
 H_DEVICE = "stoker-device"
 H_SERVER_TIMING = "server-timing"
+H_COST_MICRO = "stoker-cost-micro"
+"""Micro-units that the run was charged for (stoker.cost.meter). Only where the device has a price and the whole answer
+was there before its first byte went out: what a stream costs is known after its head."""
 H_PROMISED = "stoker-promised"
 """`1`: at its admission it was promised to be on time."""
 

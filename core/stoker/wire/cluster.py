@@ -161,6 +161,22 @@ class ProfileReport(Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     """Standard deviation. An agent of an older version tells neither."""
 
 
+class CostReport(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What one variant of a function was charged by an agent since it began (stoker.cost.meter), in micro-units."""
+
+    starting: int = 0
+    idle: int = 0
+    busy: int = 0
+    runs: int = 0
+
+
+class SpentReport(Struct, frozen=True, omit_defaults=True, array_like=True):
+    """What a function spent at an agent around one time of the last hour."""
+
+    age_ms: int
+    micro: int
+
+
 class ReplicaFrame(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One line of `/v1/replicas`: everything that this agent holds."""
 
@@ -172,6 +188,10 @@ class ReplicaFrame(Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     start_ms: dict[str, dict[Variant, int]] = {}
     """Measured start-up, cold to warm; only what was measured here."""
     profiles: dict[str, tuple[ProfileReport, ...]] = {}
+    costs: dict[str, dict[Variant, CostReport]] = {}
+    """Running totals; only where devices have prices."""
+    spent: dict[str, tuple[SpentReport, ...]] = {}
+    """The last hour of functions that are under a bound on cost, oldest first: for an operator that has just begun."""
 
 
 class VariantDemandReport(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

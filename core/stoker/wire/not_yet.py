@@ -8,8 +8,6 @@ from stoker.wire import crd_types as wire
 def warnings(spec: wire.GpuFunctionSpec) -> tuple[str, ...]:
     """One sentence for each field that acts nowhere yet."""
     said = []
-    if spec.slo.max_cost_per_hour is not UNSET or spec.slo.max_cost_per_thousand_requests is not UNSET:
-        said.append("spec.slo.maxCostPerHour and maxCostPerThousandRequests do not act yet: nothing here has a price.")
     if spec.rollout.canary_percent is not UNSET:
         said.append("spec.rollout.canaryPercent does not act yet: a new revision that is ready gets all requests.")
     if spec.fair_share != 1:

@@ -22,6 +22,7 @@ from stoker.model.policy import (
     PodSecurity,
     Policy,
     Pool,
+    ScalingPolicy,
     Toleration,
 )
 from stoker.model.quantity import parse_duration_us
@@ -83,6 +84,10 @@ class PreWarm(Wire, frozen=True, kw_only=True):
     policy: Literal["None", "Histogram", "HazardRate"] | UnsetType = UNSET
 
 
+class Scaling(Wire, frozen=True, kw_only=True):
+    policy: ScalingPolicy | UnsetType = UNSET
+
+
 class Prefetch(Wire, frozen=True, kw_only=True):
     nodes_per_function: Annotated[int, Meta(ge=0, le=1000)] = 1
 
@@ -132,6 +137,7 @@ class GpuPolicySpec(Wire, frozen=True, kw_only=True):
     admission: Admission = Admission()
     keep_alive: KeepAlive = KeepAlive()
     pre_warm: PreWarm = PreWarm()
+    scaling: Scaling = Scaling()
     memory_enforcement: Literal["Enforce", "Observe"] = "Enforce"
     prefetch: Prefetch = Prefetch()
     prices: Annotated[tuple[Price, ...], Meta(max_length=64)] = ()
@@ -168,6 +174,7 @@ def decode_policy(document: dict[str, Any], *, mode: Mode = Mode.EMBEDDED) -> Po
         keep_alive=spec.keep_alive.policy or profile.keep_alive,
         keep_alive_max_us=parse_duration_us(spec.keep_alive.max_ttl) if spec.keep_alive.max_ttl is not UNSET else None,
         pre_warm=PreWarmPolicy(spec.pre_warm.policy or profile.pre_warm),
+        scaling=spec.scaling.policy or profile.scaling,
         admission=spec.admission.mode,
         admission_policy=spec.admission.policy or profile.admission_policy,
         waive_memory_enforcement=spec.memory_enforcement == "Observe",
@@ -179,7 +186,8 @@ def decode_policy(document: dict[str, Any], *, mode: Mode = Mode.EMBEDDED) -> Po
         warnings=(
             *_order_warnings(spec),
             *_weight_warnings(spec),
-            *(_embedded_warnings(spec) if mode is Mode.EMBEDDED else _cluster_warnings(spec)),
+            *_cost_warnings(spec),
+            *(_embedded_warnings(spec) if mode is Mode.EMBEDDED else ()),
         ),
     )
 
@@ -306,6 +314,13 @@ def _weight_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
     return (f"spec.namespaces[].weight {how}",)
 
 
+def _cost_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
+    """Where a bound on cost does not act, because nothing has a price."""
+    if spec.prices or all(entry.max_cost_per_hour is UNSET for entry in spec.namespaces):
+        return ()
+    return ("spec.namespaces[].maxCostPerHour does not act without spec.prices: nothing here has a price.",)
+
+
 def _embedded_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
     """One sentence for each field that is accepted and does not act in embedded mode yet."""
     said = []
@@ -313,8 +328,6 @@ def _embedded_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
         said.append("spec.memoryEnforcement acts on Kubernetes only: here nothing measures the memory of a device.")
     if spec.prefetch != Prefetch():
         said.append("spec.prefetch acts on Kubernetes only: here replicas are processes of this machine.")
-    if spec.prices:
-        said.append("spec.prices does not act here yet: nothing here has a price.")
     if spec.pools:
         said.append("spec.pools acts on Kubernetes only: here there is one machine.")
     pods = ("pod_security", "cross_tenant_sharing", "hostname_suffixes", "allowed_label_prefixes")
@@ -323,16 +336,4 @@ def _embedded_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
             "spec.namespaces[].podSecurity, crossTenantSharing, hostnameSuffixes and allowedLabelPrefixes act on "
             "Kubernetes only: here there are no pods."
         )
-    if any(entry.max_cost_per_hour is not UNSET for entry in spec.namespaces):
-        said.append("spec.namespaces[].maxCostPerHour does not act here yet: nothing here has a price.")
-    return tuple(said)
-
-
-def _cluster_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
-    """One sentence for each field that is accepted and does not act in a cluster yet."""
-    said = []
-    if spec.prices:
-        said.append("spec.prices does not act yet: nothing here has a price.")
-    if any(entry.max_cost_per_hour is not UNSET for entry in spec.namespaces):
-        said.append("spec.namespaces[].maxCostPerHour bounds only what functions ask for: nothing here has a price.")
     return tuple(said)

@@ -20,6 +20,7 @@ from stoker_gateway.config import AgentAddress, GatewaySettings
 from stoker_gateway.gateway import Gateway
 from stoker_gateway.kubernetes.api_tokens import asking
 from stoker_gateway.kubernetes.control import Control
+from stoker_gateway.kubernetes.cost_bounds import bounds_of
 from stoker_gateway.kubernetes.demand_frame import demand_frame
 from stoker_gateway.kubernetes.device_book import DeviceBook
 from stoker_gateway.kubernetes.function_book import FunctionBook, why_waiting
@@ -39,6 +40,7 @@ from stoker_runtime.kube_metrics import KubeMetrics
 from stoker_runtime.metrics import PrometheusSink
 from stoker_runtime.own_kinds import FUNCTION_NODES, POLICIES
 from stoker_runtime.peers import Peer, Peers
+from stoker_runtime.process import wall_us
 from stoker_runtime.settings import ProcessSettings
 
 APPLY_PAUSE_S = 0.05
@@ -228,6 +230,9 @@ class ClusterGateway:
         self.gateway.set_policy(self.book.policy)
         before, self._functions = self._functions, dict(self.book.functions)
         self.gateway.set_unplaceable(self.devices.unplaceable(self._functions.values()))
+        now_us, at_us = self._clock_us(), wall_us()
+        said = {key: bounds_of(refused, now_us, at_us) for key, refused in self.book.refused.items()}
+        self.gateway.set_bounds({key: bounds for key, bounds in said.items() if bounds})
         self.gateway.set_functions(self._functions, self.book.hostnames())
         added, removed = self._functions.keys() - before.keys(), before.keys() - self._functions.keys()
         self._deleted = (self._deleted | removed) - added

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from stoker.hostnames import owners
 from stoker.model.function import Function, Visibility
 from stoker.model.policy import Policy
-from stoker_gateway.kubernetes.objects import GpuFunction
+from stoker_gateway.kubernetes.cost_bounds import refused
+from stoker_gateway.kubernetes.objects import GpuFunction, RefusedVariant
 from stoker_runtime.applied_functions import AppliedFunctions
 from stoker_runtime.applied_policy import AppliedPolicy
 from stoker_runtime.own_kinds import Applied
@@ -21,6 +22,8 @@ class FunctionBook:
         self._applied = AppliedFunctions()
         self._policy = AppliedPolicy()
         self._born: dict[str, str] = {}
+        self.refused: dict[str, tuple[RefusedVariant, ...]] = {}
+        """By key: variants that requests may not have for what they cost."""
         self._changed = changed
 
     @property
@@ -38,12 +41,18 @@ class FunctionBook:
         meta = (after or before).metadata  # type: ignore[union-attr]  # one of the two is given
         key = meta.key
         known = self.functions.get(key)
+        refused_before = self.refused.get(key, ())
         if after is None or meta.deletion_timestamp is not None:
             self._applied.remove(key)
             self._born.pop(key, None)
         elif self._applied.put(after):
             self._born[key] = meta.creation_timestamp
-        if self.functions.get(key) is not known:
+        said = refused(after) if key in self.functions else ()
+        if said:
+            self.refused[key] = said
+        else:
+            self.refused.pop(key, None)
+        if self.functions.get(key) is not known or said != refused_before:
             self._changed()
 
     def see_policy(self, _before: Applied | None, after: Applied | None) -> None:

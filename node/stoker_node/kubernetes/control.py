@@ -16,11 +16,13 @@ from stoker.wire.cluster import (
     HEARTBEAT_S,
     REPLICAS_MIN_INTERVAL_S,
     REPLICAS_PATH,
+    CostReport,
     DrainAnswer,
     DrainRequest,
     ProfileReport,
     ReplicaFrame,
     ReplicaReport,
+    SpentReport,
 )
 from stoker_runtime.http_listener import HttpListener
 from stoker_runtime.snapshot_feed import SnapshotFeed
@@ -45,6 +47,8 @@ class Told:
         queued: Callable[[], Mapping[str, Mapping[Variant, int]]],
         start_ms: Callable[[], Mapping[str, Mapping[Variant, int]]],
         profiles: Callable[[], Mapping[str, tuple[ExecProfile, ...]]],
+        costs: Callable[[], Mapping[str, Mapping[Variant, CostReport]]] = dict,
+        spent: Callable[[], Mapping[str, tuple[SpentReport, ...]]] = dict,
     ) -> None:
         self._node = node
         self._accepting = accepting
@@ -52,6 +56,8 @@ class Told:
         self._queued = queued
         self._start_ms = start_ms
         self._profiles = profiles
+        self._costs = costs
+        self._spent = spent
 
     def frame(self, seq: int) -> ReplicaFrame:
         return ReplicaFrame(
@@ -62,6 +68,8 @@ class Told:
             queued={key: dict(by) for key, by in self._queued().items()},
             start_ms={key: dict(by) for key, by in self._start_ms().items()},
             profiles={key: tuple(_report(each) for each in of_key) for key, of_key in self._profiles().items()},
+            costs={key: dict(by) for key, by in self._costs().items()},
+            spent=dict(self._spent()),
         )
 
 

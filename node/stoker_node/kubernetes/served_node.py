@@ -33,6 +33,7 @@ from stoker_node.kubernetes.later import Later
 from stoker_node.kubernetes.ledger import Applier, Ledger, device_statuses, residents, status_of
 from stoker_node.kubernetes.memory_guard import MemoryGuard
 from stoker_node.kubernetes.memory_watch import MemoryWatch
+from stoker_node.kubernetes.node_costs import NodeCosts
 from stoker_node.kubernetes.node_lease import NodeLease
 from stoker_node.kubernetes.pod_sync import PodSync
 from stoker_node.kubernetes.process_owner import pod_of
@@ -112,6 +113,8 @@ class ServedNode:
         self.policy = AppliedPolicy()
         self.functions = AppliedFunctions()
         self.agent = Agent(devices=self._told_devices, clock_us=clock_us, metrics=sink, settings=node_settings)
+        self.costs = NodeCosts(self.agent.metering, lambda: self._told_devices, clock_us)
+        self.costs.set_labels(node.metadata.labels or {})
         self.grants = Grants()
         self.pods = PodSync(
             agent=self.agent,
@@ -138,6 +141,8 @@ class ServedNode:
             queued=self.agent.queued,
             start_ms=self._start_ms,
             profiles=self.agent.prediction().profiles,
+            costs=self.costs.totals,
+            spent=self.costs.spent,
         )
         self.control = Control(told, self.pods.drain)
         self.grant_listener = GrantListener(self.grants)
@@ -264,6 +269,7 @@ class ServedNode:
         if self.functions.put_all(self._view.functions.items()):
             self._images = None
             self.agent.set_functions(self.functions.functions)
+            self.costs.set_functions(self.functions.functions)
             self.ledger.changed()
         self._sync_soon.ask()
 
@@ -272,6 +278,7 @@ class ServedNode:
             return
         queueing = self.policy.current.queueing
         self.agent.set_shares(self.policy.current)
+        self.costs.set_policy(self.policy.current)
         try:
             self.agent.set_queueing(queueing)
         except UnknownName as err:
@@ -283,6 +290,7 @@ class ServedNode:
         node = self._view.node()
         if node is not None:
             self._devices.set_node(node)
+            self.costs.set_labels(node.metadata.labels or {})
             self._on_devices()
 
     # What the kubelet and the driver say.
@@ -367,6 +375,7 @@ class ServedNode:
 
     def _tick(self) -> None:
         self._sync()
+        self.costs.tick()
         self._figures.show()
         self._forget_deleted()
 
@@ -375,5 +384,6 @@ class ServedNode:
         for key in self.pods.served - self.functions.uids.keys():
             if self.agent.forget(key):
                 self.pods.served.discard(key)
+                self.agent.metering.forget(key)
                 namespace, _, name = key.partition("/")
                 self._sink.forget_function(namespace, name)

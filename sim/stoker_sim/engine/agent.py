@@ -18,7 +18,7 @@ from stoker.slots import table
 from stoker.slots.arrangement import Expectation
 from stoker.slots.forecast import Lookout
 from stoker.slots.load import load_of
-from stoker.slots.offering import least_loaded_first, pop_for
+from stoker.slots.offering import pop_for
 from stoker.slots.reservations import Reservations
 from stoker.wire.agent import VariantLoad
 from stoker_sim.engine.agenda import Agenda
@@ -80,6 +80,7 @@ class Agent:
         self.predictions = Predictions()
         self._lookout = Lookout(self.predictions)
         self._lookout.rule = setup.admission_policy
+        self._lookout.prices = setup.prices
         self.name = devices[0].node
         self._judging = Judging(self._lookout, policy, self.name, returns)
         self.reservations = Reservations(devices)
@@ -253,7 +254,7 @@ class Agent:
         if request.timeout_us < self._expiry_us:
             self._expiry_us = request.timeout_us
             self._agenda.at(request.timeout_us, self._expire, None)
-        for device in least_loaded_first(state.devices):
+        for device in self._lookout.order(state, request, self._agenda.now_us):
             self._dispatch(device)
             if request.id not in self._waiting:
                 break
