@@ -89,6 +89,7 @@ def measured(serving: Platform, factor: float, capacity: float, settings: Settin
         refused=len(played.attempts) - served,
         cpu_s=played.used.cpu_s,
         seconds=WARM_UP_S + settings.seconds,
+        waited_s=played.used.waited_s,
         peak_mib=played.used.peak_mib,
         lag_p99_ms=played.lag_us[1] / 1000,
         valid=played.valid,

@@ -11,6 +11,7 @@ from bench.overload.figures import shares
 from bench.overload.functions import SLOTS, THREE
 from bench.overload.report import Criterion, Report, at_least, at_most, cell, prose, table
 from bench.overload.sides import Curve, Side, cpu_per_refusal_ms
+from bench.overload.watching import DISTURBED
 from stoker_sim.results.result import Chart, Series, Table
 
 OF_PEAK = {2: 0.95, 5: 0.90, 10: 0.85}
@@ -114,11 +115,19 @@ def report_of(curve: Curve, queueing: str, command: str) -> Report:
 
 
 def _notes(on: Side, off: Side) -> tuple[str, ...]:
-    late = [point for point in (*on.points, *off.points) if not point.valid]
-    if not late:
-        return ()
-    said = ", ".join(f"{point.factor:g} ({point.lag_p99_ms:.1f} ms)" for point in late)
-    return (f"Runs that are not valid, because the generator was late (its p99): {said}.",)
+    notes = []
+    for side, name in ((on, "with"), (off, "without")):
+        late = [f"{point.factor:g} ({point.lag_p99_ms:.1f} ms)" for point in side.points if not point.valid]
+        if late:
+            notes.append(
+                f"Runs {name} admission that are not valid, because the generator was late: {', '.join(late)}."
+            )
+        waited = [(point.factor, point.waited_s / point.seconds) for point in side.points]
+        disturbed = [f"{factor:g} ({100 * share:.0f} %)" for factor, share in waited if share > DISTURBED]
+        if disturbed:
+            said = f"Runs {name} admission in which others had the platform's core for more than"
+            notes.append(f"{said} {100 * DISTURBED:g} % of the time: {', '.join(disturbed)}.")
+    return tuple(notes)
 
 
 def _loads(title: str, side: Side, *, off: bool) -> Table:
@@ -132,7 +141,15 @@ def _loads(title: str, side: Side, *, off: bool) -> Table:
         "refused",
         "late",
     )
-    more = ("refusal p50, ms", "refusal p99, ms", "late GPU time", "CPU, cores", "RSS peak, MiB", "generator p99, ms")
+    more = (
+        "refusal p50, ms",
+        "refusal p99, ms",
+        "late GPU time",
+        "CPU, cores",
+        "kept waiting",
+        "RSS peak, MiB",
+        "generator p99, ms",
+    )
     rows = []
     for point in side.points:
         run = point.run
@@ -151,11 +168,15 @@ def _loads(title: str, side: Side, *, off: bool) -> Table:
                 cell(run.refusal_p99_ms),
                 f"{100 * run.wasted_share:.2f} %",
                 f"{point.cpu_s / point.seconds:.2f}",
+                f"{100 * point.waited_s / point.seconds:.1f} %",
                 f"{point.peak_mib:.0f}",
                 f"{point.lag_p99_ms:.1f}" + ("" if point.valid else " (not valid)"),
             ]
         )
-    foot = "Late: answered after the objective, of all. Late GPU time: of all executions on GPUs."
+    foot = prose(
+        "Late: answered after the objective, of all. Late GPU time: of all executions on GPUs. Kept waiting:",
+        "the platform was ready to run and did not, because others had its core.",
+    )
     return table(title, (*head, *more), rows, "" if off else foot)
 
 

@@ -24,6 +24,8 @@ class Point(Struct, frozen=True, kw_only=True):
     cpu_s: float
     seconds: float
     """In which requests came, warm-up included."""
+    waited_s: float
+    """The platform was ready to run in that time and did not: others had its core."""
     peak_mib: float
     lag_p99_ms: float
     valid: bool

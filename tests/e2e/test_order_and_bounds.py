@@ -110,7 +110,7 @@ async def test_a_predicted_miss_is_refused_or_diverted_or_served_late_as_the_fun
     }
     refused = [await call for call in queued["refuses"]]
     assert "PredictedMiss" in {answer.problem["reason"] for answer in refused if answer.status == 429}
-    assert all(answer.problem["estimated"] for answer in refused if answer.status == 429)
+    assert not any(answer.problem.get("estimated") for answer in refused), "least-slack has a schedule"
     diverted = [await platform.call("diverts", "/sleep?ms=5") for _ in range(2)]
     assert "cpu" in {answer.headers.get("Stoker-Device") for answer in diverted} or any(
         answer.status == 429 for answer in diverted

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stoker.slots.places import HORIZON_OBJECTIVES, HORIZON_US, Place, Places, Redemption
+from stoker.slots.places import HORIZON_OBJECTIVES, HORIZON_US, PRIOR_PPM, Place, Places, Redemption
 
 pytestmark = pytest.mark.property
 
@@ -97,5 +97,6 @@ def test_others_are_told_of_no_more_reserved_work_than_half_of_the_slots_can_do(
         for us in execs_us
     ]
     due_us = sum(place.exec_us for place in given_out if place is not None and place.at_us <= until_us)
-    assert places.reserved_us({"ns/a"}, servers, 0, until_us) == min(due_us, until_us * servers // 2)
+    counted_us = due_us * PRIOR_PPM // 1_000_000
+    assert places.reserved_us({"ns/a"}, servers, 0, until_us) == min(counted_us, until_us * servers // 2)
     assert places.reserved_us({"ns/b"}, servers, 0, until_us) == 0

@@ -191,6 +191,7 @@ def point(factor: float, *, served: int, refused: int, cpu_s: float) -> Point:
         refused=refused,
         cpu_s=cpu_s,
         seconds=1,
+        waited_s=0,
         peak_mib=1,
         lag_p99_ms=0,
         valid=True,
@@ -241,7 +242,7 @@ def test_tenants_are_seen_together_and_without_the_warm_up() -> None:
         answered(2, due_us=3_000_000, status=429),
         answered(3, due_us=3_000_000),
     ]
-    used = Used(cpu_s=0, seconds=1, rss_mib=[1.0])
+    used = Used(cpu_s=0, waited_s=0, seconds=1, rss_mib=[1.0])
     played = Played(arrivals=drawn, attempts=attempts, connections=1, lag_us=(0, 0), used=used)
     found = isolation.seen(played, range(1, 10))
     assert (found.offered, found.success, found.p99_ms) == (2, 0.5, 10.0)

@@ -53,20 +53,31 @@ def test_what_a_higher_priority_asks_is_not_shared() -> None:
     assert contention.limit_us("b/h", 1_000 * MS, POOL, 0) is None
 
 
+def test_nobody_is_bound_who_is_alone() -> None:
+    assert set(limits_ms(asked({"a/f": 50_000})).values()) == {None}
+
+
+def test_a_burst_that_may_wait_for_long_is_taken_as_long_as_it_may_wait() -> None:
+    contention = asked({"a/f": 50_000, "b/h": 50_000})
+    contention.take("a/f", 40_000 * MS, 0)
+    assert contention.limit_us("a/f", 60_000 * MS, POOL, 0) == 60_000 * MS
+    assert contention.limit_us("a/f", 30_000 * MS, POOL, 0) == NONE_US
+
+
 def test_demand_that_has_passed_binds_nobody() -> None:
-    contention = asked({"a/f": 5_000})
-    assert limits_ms(contention)["a/f"] == 2_000
+    contention = asked({"a/f": 5_000, "b/h": 5_000})
+    assert limits_ms(contention)["a/f"] == 1_000
     half = WINDOW_US + WINDOW_US // 2
-    assert limits_ms(contention, half)["a/f"] == 2_000, "half of it is within the last second: 2.5 s of work"
+    assert limits_ms(contention, half)["a/f"] == 1_000, "half of it is within the last second: 2.5 s of work"
     assert limits_ms(contention, 2 * WINDOW_US)["a/f"] is None
 
 
 def test_shares_are_looked_at_again_now_and_then_only() -> None:
-    contention = asked({"a/f": 100})
+    contention = asked({"a/f": 100, "b/h": 100})
     assert limits_ms(contention)["a/f"] is None
     contention.ask("a/f", STANDARD, 9_000 * MS, 1)
     assert limits_ms(contention, EVERY_US - 1)["a/f"] is None
-    assert limits_ms(contention, EVERY_US)["a/f"] == 2_000
+    assert limits_ms(contention, EVERY_US)["a/f"] == 1_900
 
 
 def test_max_min_gives_whoever_asks_for_little_what_it_asks_for_and_the_others_the_rest_by_weight() -> None:

@@ -1,6 +1,8 @@
 import pytest
 
+from stoker.cost.minimum import over_bound
 from stoker.model.function import Function
+from stoker.testing.builders import make_gpu
 from stoker_cli.objects.object_file import FileObjects, load_objects
 from stoker_cli.objects.object_table import ObjectTable, StoreSnapshot
 from stoker_cli.objects.validation import Validator
@@ -174,3 +176,39 @@ def test_a_bound_that_is_lowered_freezes_nothing_and_raises_nothing() -> None:
     # What was lowered once comes back only within the bound.
     table.write("a.yaml", urgent("one", "Standard", "4s"))
     assert len(table.now()[1]) == 1
+
+
+PRICED = "---\napiVersion: stoker.dev/v1alpha1\nkind: GpuPolicy\nmetadata: {name: default}\nspec: {prices: [%s]}\n"
+
+
+def many(name: str, count: int, latency: str = "1s") -> str:
+    bounded = text(name, latency).replace("slo: {", "slo: {maxCostPerHour: 5, ")
+    return bounded.replace("spec: {", f"spec: {{scaling: {{minReplicas: {count}}}, ")
+
+
+def test_min_replicas_that_cost_more_than_they_may_are_refused_once_and_the_last_good_form_stays() -> None:
+    table = Table(beyond=lambda function, policy: over_bound(function, (make_gpu(),), policy))
+    table.write("b.yaml", PRICED % "{product: A100, perHour: 3}")
+    table.write("a.yaml", many("one", 1))
+    assert table.now()[1] == []
+    table.write("a.yaml", many("one", 2) + many("two", 2))
+    functions, errors = table.now()
+    assert set(functions) == {"default/one"}
+    assert functions["default/one"].spec.scaling.min_replicas == 1
+    assert len(errors) == 2
+    assert errors[1].startswith(
+        "a.yaml:7: spec.scaling.minReplicas: 2 replicas cost at least 6 an hour, more than the 5"
+    )
+    assert table.now() == (functions, [])
+
+
+def test_a_price_that_rises_stops_no_function_that_was_good() -> None:
+    table = Table(beyond=lambda function, policy: over_bound(function, (make_gpu(),), policy))
+    table.write("b.yaml", PRICED % "{product: A100, perHour: 1}")
+    table.write("a.yaml", many("one", 2))
+    table.now()
+    table.write("b.yaml", PRICED % "{product: A100, perHour: 10}")
+    functions, errors = table.now()
+    assert (functions["default/one"].spec.scaling.min_replicas, errors) == (2, [])
+    table.write("a.yaml", many("one", 2, "2s"))
+    assert table.now()[0]["default/one"].spec.slo.latency_us == 2_000_000

@@ -105,11 +105,11 @@ def test_there_are_no_more_places_than_may_be() -> None:
 def test_reserved_work_counts_until_it_came_or_is_void() -> None:
     places = Places()
     first, second = some(offer(places)), some(offer(places))
-    assert places.reserved_us({F, G}, 1, 0, 100 * MS) == 40 * MS
-    assert places.reserved_us({F}, 1, 0, 39 * MS) == 39 * MS // 2
+    assert places.reserved_us({F, G}, 1, 0, 100 * MS) == 20 * MS, "half of them may come, while nothing is known"
+    assert places.reserved_us({F}, 1, 0, 19 * MS) == 19 * MS // 2, "at most half of what the slots do until then"
     assert places.reserved_us({F}, 1, 0, 0) == 0
     places.redeem(first.id, F, 0)
-    assert places.reserved_us({F}, 1, 0, 100 * MS) == 20 * MS
+    assert places.reserved_us({F}, 1, 0, 100 * MS) == 20 * MS * 9 // 16
     assert places.reserved_us({F}, 1, second.void_us + 1, second.void_us + 100 * MS) == 0
 
 
@@ -128,7 +128,7 @@ def test_a_place_does_not_stand_before_work_of_higher_priority() -> None:
     places = Places()
     asked = {"exec_us": 20 * MS, "servers": 1, "earliest_us": 0, "now_us": 0, "objective_us": 200 * MS}
     places.offer(F, {F}, **asked, level=1)
-    assert [places.reserved_us({F}, 1, 0, 100 * MS, level) for level in (0, 1, 2)] == [20 * MS, 20 * MS, 0]
+    assert [places.reserved_us({F}, 1, 0, 100 * MS, level) for level in (0, 1, 2)] == [10 * MS, 10 * MS, 0]
 
 
 def test_those_without_a_place_are_told_instants_that_differ_as_far_as_the_horizon() -> None:
@@ -150,7 +150,7 @@ def test_places_that_nobody_comes_for_stand_before_nobody() -> None:
         place = some(offer(places, at_us=now_us, now_us=now_us))
         counted.append(places.reserved_us({F}, 1, now_us, now_us + 200 * MS))
         now_us = place.void_us + 1
-    assert counted[0] == 20 * MS
+    assert counted[0] == 10 * MS
     assert counted[-1] < 20 * MS // 100
     for _ in range(50):
         place = some(offer(places, at_us=now_us, now_us=now_us))

@@ -103,7 +103,7 @@ def _learn(draft: Draft, function: Function, pair: Pair, before: Sizing | None) 
         service = smoothed(before.service, seen) if looks else before.service
     queue = _Queue(
         service=service,
-        objective_us=function.spec.slo.latency_us,
+        objective_us=max(1, function.spec.slo.latency_us),
         percentile=function.spec.slo.percentile,
         concurrency=function.concurrency_of(pair[1]),
         most=function.max_replicas_of(pair[1]),

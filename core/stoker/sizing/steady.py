@@ -1,8 +1,8 @@
 """A count of replicas that does not flap: up at once, down by one decision after a while without need.
 
 Down only where DOWN_US long not even a rate that is MARGIN higher needed as many (window: Kubernetes' stabilisation of
-the horizontal autoscaler, there 300 s; dead band: Schmitt's trigger; the figures are ours). So a count changes at most
-twice in DOWN_US and once for each step that the need itself climbs.
+the horizontal autoscaler, there 300 s; a dead band as in any thermostat; the figures are ours). So it goes down at most
+once in DOWN_US, and up only where the need climbs past it.
 """
 
 from msgspec import Struct

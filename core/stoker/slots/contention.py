@@ -5,9 +5,10 @@ objectives, and nothing fits before them any more. So while more is asked of a p
 more than its weighted max-min share
 - may have so much work queued as that share does in the time that its requests may wait (Little's law), at least one
   request: a queue that is longer serves nobody sooner;
-- gets a slot only where one is free, once MOST_PERCENT of its share were taken of it within WINDOW_US: what waits of
-  others can then use the slots. A free slot is what they leave.
-Whoever asks for less than its share is not bound. Of higher priority first: the others share what it leaves.
+- gets a slot only where one is free, once MOST_PERCENT of its share were taken of it within WINDOW_US (or within the
+  time that its requests may wait, where that is longer): what waits of others can then use the slots. A free slot is
+  what they leave.
+Whoever asks for less than its share is not bound, nor whoever is alone. Of higher priority first: the others share what it leaves.
 
 Demand is what came within the last WINDOW_US, refused or not. Pure; the shell brings the clock.
 """
@@ -110,9 +111,10 @@ class Contention:
         share_us = self._shares_us.get(flow)
         if share_us is None:
             return None
-        if self._demands[flow].taken.last_us(now_us) * 100 >= share_us * MOST_PERCENT:
+        limit_us = share_us * max(0, longest_us) // WINDOW_US
+        if self._demands[flow].taken.last_us(now_us) * 100 >= max(share_us, limit_us) * MOST_PERCENT:
             return NONE_US
-        return share_us * max(0, longest_us) // WINDOW_US
+        return limit_us
 
     def _share(self, pools: Iterable[tuple[int, Iterable[str]]], now_us: int) -> None:
         self._shares_us.clear()
@@ -120,6 +122,8 @@ class Contention:
         for servers, flows in pools:
             asked_us = {flow: self._demands[flow].asked.last_us(now_us) for flow in flows if flow in self._demands}
             left_us = servers * WINDOW_US
+            if len(asked_us) < 2:
+                continue
             if sum(asked_us.values()) * 100 <= left_us * _BUSY_PERCENT:
                 continue
             for priority in sorted(Priority, key=lambda one: one.level, reverse=True):

@@ -176,7 +176,9 @@ class Lookout:
         """
         if self.rule is Rule.NONE:
             return None
-        self.contention.ask(flow.key, request.priority, request.predicted_exec_us, now_us)
+        if self._predictions.exec_us(function, flow.variant, flow.product).samples:
+            # A prior is a guess, and as a rule a large one: it says nothing of what is asked for.
+            self.contention.ask(flow.key, request.priority, request.predicted_exec_us, now_us)
         margin_ppm = self._predictions.margin_ppm(function.key, request.percentile)
         # As long as a request may wait: with the margin, wait and execution are to end at the objective.
         longest_us = (request.objective_us - now_us) * ONE // max(1, ONE + margin_ppm) - request.predicted_exec_us

@@ -31,8 +31,10 @@ WINDOW_MIN_US = 1_000_000
 WINDOW_MAX_US = 5_000_000
 PER_FLOW = 512
 IN_ALL = 8_192
-MEMORY = 16
+MEMORY = 8
 """Of the share of those who come: each place counts for one in so many."""
+PRIOR_PPM = 500_000
+"""That share while nothing is known: half (in millionths)."""
 _ALL = 1_000_000
 
 
@@ -82,7 +84,7 @@ class Places:
         self._open: set[str] = set()
         """Those that may still be redeemed."""
         self._come_ppm: dict[str, int] = {}
-        """Of each flow how many in a million came for their places lately; those that are not in it: all."""
+        """Of each flow how many in a million came for their places lately; of those that are not in it: the prior."""
         self._ends: list[tuple[int, str]] = []
         """A heap: when each may be forgotten."""
 
@@ -184,7 +186,7 @@ class Places:
                     break
                 if place.level >= level and place.id in self._open and place.void_us >= now_us:
                     due_us += place.exec_us
-            total_us += due_us * self._come_ppm.get(flow, _ALL) // _ALL
+            total_us += due_us * self._come_ppm.get(flow, PRIOR_PPM) // _ALL
         return min(total_us, max(0, until_us - now_us) * servers // 2)
 
     def come_back_us(self, flow: str, *, step_us: int, earliest_us: int, now_us: int, objective_us: int) -> int:
@@ -199,7 +201,7 @@ class Places:
     def _note(self, flow: str, *, came: bool) -> None:
         if len(self._come_ppm) > IN_ALL:
             self._come_ppm.clear()  # of functions that are long gone
-        share_ppm = self._come_ppm.get(flow, _ALL)
+        share_ppm = self._come_ppm.get(flow, PRIOR_PPM)
         self._come_ppm[flow] = share_ppm + ((_ALL if came else 0) - share_ppm) // MEMORY
 
     def __len__(self) -> int:

@@ -16,6 +16,7 @@ from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.commitments import Commitments, Entry, Place
 from stoker.policies.queueing.interface import QueuePolicy
 from stoker.reasons import Reason
+from stoker.slots.contention import WINDOW_US
 from stoker.slots.forecast import Rule, Sight, wait_us
 from stoker.wire.agent import Refusal, refuse
 
@@ -177,7 +178,8 @@ def _refusal(request: QueuedRequest, sight: Sight, fit: _Fit, reason: Reason) ->
         # It is a place in the queue that must come free, at the rate of the share.
         remaining_us = request.objective_us - request.arrival_us
         limit_us = sight.limit_us or 0
-        retry_us = fit.over_us * remaining_us // limit_us if limit_us > 0 else remaining_us
+        # Less than 0: it is what was taken within the last window that must be past.
+        retry_us = fit.over_us * remaining_us // limit_us if limit_us > 0 else min(remaining_us, WINDOW_US)
     elif fit.late_by_us > 0:
         detail = f"it would end {-(-fit.late_by_us // 1000)} ms after its objective"
         retry_us = fit.late_by_us

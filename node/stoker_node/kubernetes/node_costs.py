@@ -78,7 +78,7 @@ class NodeCosts:
         for key in self._functions:
             parts = self._spending.parts(key, now_us)
             if parts:
-                found[key] = tuple(SpentReport((now_us - at_us) // 1000, micro) for at_us, micro in parts)
+                found[key] = tuple(SpentReport(max(0, now_us - at_us) // 1000, micro) for at_us, micro in parts)
         return found
 
     def _see(self) -> None:

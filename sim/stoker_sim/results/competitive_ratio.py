@@ -7,6 +7,8 @@ a search found is stated as that.
 from collections.abc import Sequence
 from fractions import Fraction
 
+from msgspec.structs import replace
+
 from stoker.model.function import Priority
 from stoker_sim.results.competitive_search import Model, Worst, worst_of
 from stoker_sim.results.competitive_world import Slots
@@ -19,6 +21,8 @@ _TWO = Slots(devices=(2,))
 _LANES = Slots(devices=(1, 2), lanes=((0,), (0, 1), (1,)))
 _TRIES = {True: 60, False: 2_000}
 SEED = 20261201
+_UNIT_US = 10_000
+"""With fair shares: executions of 10 ms to a second."""
 
 
 def proven(queueing: str, patience: Fraction, *, equal: bool = False) -> Fraction | None:
@@ -52,23 +56,16 @@ def equal_lengths() -> tuple[Model, ...]:
 
 def beyond() -> tuple[Model, ...]:
     """What no theorem is known for, in the order of the default profile."""
-    found = []
+    found: list[Model] = []
     for patience in (Fraction(1), Fraction(4)):
-        plain = {"queueing": "least-slack", "patience": patience, "jobs": 7}
+        plain = Model(name="", queueing="least-slack", patience=patience, jobs=7)
         found += [
-            Model(name=f"two slots, patience {patience}", slots=_TWO, **plain),  # type: ignore[arg-type]
-            Model(name=f"two devices, lanes that overlap, patience {patience}", slots=_LANES, **plain),  # type: ignore[arg-type]
-            Model(
-                name=f"the same with fair shares, patience {patience}",
-                slots=_LANES,
-                shares=True,
-                **plain,  # type: ignore[arg-type]
+            replace(plain, name=f"two slots, patience {patience}", slots=_TWO),
+            replace(plain, name=f"two devices, lanes that overlap, patience {patience}", slots=_LANES),
+            replace(
+                plain, name=f"the same, fair shares, patience {patience}", slots=_LANES, shares=True, unit_us=_UNIT_US
             ),
-            Model(
-                name=f"one slot, three priorities, patience {patience}",
-                priorities=tuple(Priority),
-                **plain,  # type: ignore[arg-type]
-            ),
+            replace(plain, name=f"one slot, three priorities, patience {patience}", priorities=tuple(Priority)),
         ]
     return tuple(found)
 

@@ -32,6 +32,8 @@ class Model(Struct, frozen=True, kw_only=True):
     equal: bool = False
     """All jobs have one length."""
     shares: bool = False
+    unit_us: int = 1
+    """Jobs are drawn in these. Shares are counted over a second, so that they need longer ones."""
     priorities: tuple[Priority, ...] = (Priority.STANDARD,)
 
 
@@ -47,7 +49,7 @@ def worst_of(model: Model, *, seed: int, tries: int) -> Worst:
     """The worst of so many instances. Every one of them is checked: nothing admitted is late, nothing beats the
     optimum.
     """
-    random = Random(seed)
+    random = Random(seed)  # noqa: S311  nothing secret is drawn
     worst = Worst(Fraction(0), seed, ())
     for _ in range(tries):
         if worst.jobs and random.random() < 0.5:
@@ -66,8 +68,9 @@ def worst_of(model: Model, *, seed: int, tries: int) -> Worst:
     return worst
 
 
-def ratio_of(model: Model, jobs: Sequence[Job]) -> Fraction:
+def ratio_of(model: Model, drawn: Sequence[Job]) -> Fraction:
     """The optimum over what the rule completes on time, in execution time."""
+    jobs = [_times(job, model.unit_us) for job in drawn]
     world = World(model.slots, model.queueing, shares=model.shares)
     ours_us, most_us = world.load_us(jobs), most_load_us(jobs, model.slots)
     assert not world.late, f"{model.name}: {world.late[0]} was admitted and is late in {jobs}"
@@ -86,6 +89,12 @@ def _drawn(random: Random, model: Model, at_us: int) -> Job:
         lane=random.randrange(len(model.slots.lanes)),
     )
     return replace(job, priority=random.choice(model.priorities))
+
+
+def _times(job: Job, unit_us: int) -> Job:
+    return replace(
+        job, arrival_us=job.arrival_us * unit_us, exec_us=job.exec_us * unit_us, slack_us=job.slack_us * unit_us
+    )
 
 
 def patience_of(jobs: Sequence[Job]) -> Fraction:
