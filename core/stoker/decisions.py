@@ -36,6 +36,8 @@ class RequestRecord(Struct, kw_only=True, rename="camel"):
     """Why it went to `variant`; None: it went nowhere."""
     ticket: str = ""
     """What came of the ticket that it showed (stoker.tickets.TicketOutcome); empty: it showed none."""
+    promise: str = ""
+    """What its agent promised of it (stoker.wire.agent.H_PROMISED); empty: nothing, or it did not get that far."""
     cold: bool = False
     diverted: bool = False
     outcome: Outcome | None = None

@@ -5,6 +5,7 @@ RequestRecord and nothing else. Clients write paths and replicas write details, 
 terminal as a control character.
 """
 
+import re
 from collections.abc import Iterator
 
 from stoker.cost.money import money
@@ -18,8 +19,9 @@ _TEXT_MAX = 300
 _WHY: dict[Reason, str] = {
     Reason.QUEUE_FULL: "as many requests of the function as its queue allows were waiting already",
     Reason.PREDICTED_MISS: "it could not have met its objective, or not without breaking what others were promised",
-    Reason.OVER_SHARE: "more is asked of its devices than they have, and its function has queued what its share of them "
-    "does in time",
+    Reason.OVER_SHARE: (
+        "more is asked of its devices than they have, and its function has queued what its share of them does in time"
+    ),
     Reason.COST_BOUND: "serving it would cost more than the function, or its namespace, may cost",
     Reason.SHED: "it had been taken, and gave way to a request of higher priority before it ran",
     Reason.HOLD_FULL: "the gateway holds as many waiting requests, over all functions or of its namespace, as it may",
@@ -69,6 +71,8 @@ _HINT: dict[Reason, str] = {
 """What the reader can do, where there is something."""
 
 
+_PROMISE = re.compile(r"predicted=(-?[0-9.]{1,20}), latest=(-?[0-9.]{1,20})")
+
 _WHY_THERE: dict[DeviceReason | None, str] = {
     None: "",
     DeviceReason.ONLY_VARIANT: "",
@@ -86,6 +90,8 @@ def explain(record: RequestRecord) -> str:
     lines = [f"Request {_clean(record.id)}: {', '.join(_clean(part) for part in about if part)}", _headline(record)]
     if record.detail:
         lines.append(f"Detail: {_clean(record.detail)}")
+    if promised := _promised(record):
+        lines.append(promised)
     if phases := _phases(record):
         lines.append(phases)
     lines += _timeline(record)
@@ -144,6 +150,15 @@ def _where(record: RequestRecord) -> str:
         return ""
     diverted = f" (diverted to the CPU variant{_WHY_THERE[record.device_reason]})" if record.diverted else ""
     return f" on {_clean(record.device)}{diverted}"
+
+
+def _promised(record: RequestRecord) -> str:
+    """What its agent promised of it, beside what became of that."""
+    found = _PROMISE.fullmatch(record.promise)
+    if found is None:
+        return ""
+    predicted, latest = (format_duration(round(float(figure) * 1000)) for figure in found.groups())
+    return f"Promised at the agent: an end after {predicted}, with the margin of its percentile after {latest}."
 
 
 def _code(record: RequestRecord) -> str:

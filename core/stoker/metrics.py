@@ -60,8 +60,8 @@ DIVERTED = MetricSpec(
     "stoker_requests_diverted_total",
     Kind.COUNTER,
     "Requests of functions with a GPU that went to the CPU variant, by why: the device choice sent them there at once "
-    "(Chosen), they were predicted to miss on the GPU (PredictedMiss) or over their share of it (OverShare), or late ones "
-    "are served there (ServedLate).",
+    "(Chosen), they were predicted to miss on the GPU (PredictedMiss) or over their share of it (OverShare), or late "
+    "ones are served there (ServedLate).",
     (*_FUNCTION, "reason"),
 )
 TICKETS_GIVEN = MetricSpec(
@@ -111,8 +111,8 @@ ADMISSIONS = MetricSpec(
     "stoker_admissions_total",
     Kind.COUNTER,
     "Requests that an agent judged, by verdict: Promised (to be on time), Estimated (taken by an estimate), Late "
-    "(taken behind all promises), Explored (taken to learn how long it takes), Observed and a reason (taken, mode "
-    "Observe), Unasked (taken, no admission policy), or the reason of the refusal.",
+    "(taken behind all promises), Explored (taken to learn how long it takes), Observed (taken in mode "
+    "Observe; with the reason where it would have been refused), Unasked (taken, no admission policy), or the reason of the refusal.",
     (*_VARIANT, "verdict"),
 )
 BROKEN_PROMISES = MetricSpec(

@@ -156,7 +156,7 @@ class DeviceReason(StrEnum):
     SERVED_LATE = "ServedLate"  # a miss was predicted, and the function has late requests served
 
 
-MISSES: frozenset[Reason] = frozenset({Reason.PREDICTED_MISS, Reason.OVER_SHARE})
+MISSES: frozenset[Reason] = frozenset({Reason.PREDICTED_MISS, Reason.OVER_SHARE, Reason.SHED})
 """Refusals of an agent after which a gateway walks on in onPredictedMiss."""
 
 

@@ -1,6 +1,6 @@
 """The dashboard `fleet`: how the whole platform does, from what callers notice down to the processes that decide."""
 
-from dashboards import rows_fleet, rows_service
+from dashboards import rows_admission, rows_fleet, rows_overload, rows_service
 from dashboards.panels import Page, choose, choose_source, other_dashboards
 from stoker.metrics import REQUESTS
 
@@ -27,6 +27,9 @@ def dashboard() -> Page:
     rows_service.add_overview(page)
     rows_fleet.add_overview(page)
     rows_service.add_service(page)
+    rows_admission.add_admission(page)
+    rows_overload.add_overload(page)
+    rows_admission.add_cost(page)
     rows_service.add_cold(page)
     rows_fleet.add_fleet(page)
     rows_fleet.add_control(page)

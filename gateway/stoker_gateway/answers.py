@@ -29,7 +29,7 @@ _PARTS = re.compile(rb"(queue|exec);dur=([0-9]{1,12}(?:\.[0-9]{1,6})?)")
 _NO_BODY = frozenset((204, 304))
 
 # Headers of an agent's answer that do not go to the client as they are.
-_DROP, _DEVICE, _TIMING, _DISPATCHED, _DATE, _TYPE, _COST = range(7)
+_DROP, _DEVICE, _TIMING, _DISPATCHED, _DATE, _TYPE, _COST, _PROMISED = range(8)
 _OURS: dict[bytes, int] = {
     **dict.fromkeys(HOP_BY_HOP, _DROP),
     b"server": _DROP,
@@ -45,6 +45,7 @@ _OURS: dict[bytes, int] = {
     b"date": _DATE,
     b"content-type": _TYPE,
     b"stoker-cost-micro": _COST,
+    b"stoker-promised": _PROMISED,
 }
 
 
@@ -60,6 +61,8 @@ class AgentHead(Struct, gc=False):
     dispatched: bool = False
     problem: bool = False
     dated: bool = False
+    promise: bytes = b""
+    """What was promised of it (stoker.wire.agent.H_PROMISED)."""
 
 
 def read_agent_head(head: ResponseHead) -> AgentHead:
@@ -82,6 +85,9 @@ def read_agent_head(head: ResponseHead) -> AgentHead:
         elif kind == _COST and value.isdigit():
             read.cost_micro = int(value)
             lines.append(b"stoker-cost-micro: %b\r\n" % value)
+        elif kind == _PROMISED:
+            read.promise = value
+            lines.append(b"stoker-promised: %b\r\n" % value)
         elif kind == _DATE:
             read.dated = True
             lines.append(b"date: %b\r\n" % value)

@@ -15,10 +15,17 @@ from stoker.model.policy import AdmissionMode, Policy, default_policy
 from stoker.model.quantity import format_duration
 from stoker.policies.device_choice.interface import ChoiceParams
 from stoker.reasons import DeviceReason, Reason
+from stoker.wire.agent import Refusal
 from stoker_gateway.load_view import LoadView
 from stoker_gateway.visit import FunctionState, Visit
 
 _SEND = {variant: Send(variant) for variant in Variant}
+_WHY = {
+    Reason.PREDICTED_MISS: "predicted to miss its objective",
+    Reason.OVER_SHARE: "over its share",
+    Reason.SHED: "gave way to a higher priority",
+}
+"""By each of MISSES."""
 
 
 class Choosing:
@@ -75,11 +82,12 @@ class Choosing:
             wanted = state.primary
         return _SEND[wanted.variant] if wanted.warm else self._first_cold(visit, state, wanted.variant)
 
-    def after_miss(self, visit: Visit, state: FunctionState, on: Variant, refused: Reason) -> Choice:
-        """Where it goes when an agent has refused it `on` a variant, for one of MISSES."""
+    def after_miss(
+        self, visit: Visit, state: FunctionState, on: Variant, refused: Reason, said: Refusal | None = None
+    ) -> Choice:
+        """Where it goes when an agent has refused it `on` a variant, for one of MISSES, with these words."""
         now_us = self._clock_us()
-        what = "over its share" if refused is Reason.OVER_SHARE else "predicted to miss its objective"
-        visit.note(now_us, f"{what} on the {on} variant")
+        visit.note(now_us, f"{_WHY[refused]} on the {on} variant{_predicted(said)}")
         step = visit.miss_step
         choice, visit.miss_step = self._decider.after_miss(
             state.function,
@@ -182,3 +190,10 @@ class Choosing:
             state.cpu.last_wake_us = self._clock_us()
             self._on_wake()
             visit.note(self._clock_us(), "woke the cpu variant, which is not predicted on time now")
+
+
+def _predicted(said: Refusal | None) -> str:
+    """When the agent expected its end, in words behind a sentence."""
+    if said is None or said.predicted_finish_ms is None:
+        return ""
+    return f", to end in {format_duration(said.predicted_finish_ms * 1000)}: {said.detail}"

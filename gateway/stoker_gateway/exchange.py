@@ -177,6 +177,7 @@ class Exchange:
         visit.dispatched = True
         visit.leave_queue()
         visit.device, visit.timing, visit.cost_micro = read.device or b"none", read.timing, read.cost_micro
+        visit.promise = read.promise
         visit.queue_us, visit.exec_us = read_timing(read.timing)
         visit.status, visit.first_byte_us = head.status, self._clock_us() - visit.arrived_us
         inbound = visit.inbound

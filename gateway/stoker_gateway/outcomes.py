@@ -121,6 +121,7 @@ class Books:
             device="" if visit.device == b"none" else visit.device.decode("latin-1"),
             device_reason=visit.device_reason,
             ticket=visit.ticket_outcome,
+            promise=visit.promise.decode("latin-1"),
             cold=visit.cold,
             diverted=visit.diverted,
             outcome=outcome,

@@ -220,7 +220,7 @@ class Serving:
                 # Another replica or connection may do at once; `losses` bounds how often.
                 return Send(choice.variant, late_ok=True)
             return Hold(choice.variant, choice.late_ok)
-        next_choice = self._choosing.after_miss(visit, state, choice.variant, reason)
+        next_choice = self._choosing.after_miss(visit, state, choice.variant, reason, bounced.refusal)
         if type(next_choice) is Refuse and bounced.refusal is not None and next_choice.reason in MISSES:
             said = bounced.refusal
             finish_us = None if said.predicted_finish_ms is None else said.predicted_finish_ms * 1000

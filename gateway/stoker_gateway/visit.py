@@ -162,6 +162,7 @@ class Visit:
         "outcome",
         "place",
         "prefix",
+        "promise",
         "queue_us",
         "queued",
         "reason",
@@ -213,6 +214,8 @@ class Visit:
         """What its agent said of that place."""
         self.ticket_outcome = ""
         """What came of the ticket that it showed; empty: it showed none."""
+        self.promise = b""
+        """What its agent promised of it."""
         self.said: Refusal | None = None
         """The last refusal of an agent after which it may go elsewhere, of which agent, on which variant."""
         self.said_by = b""

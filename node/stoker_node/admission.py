@@ -215,13 +215,15 @@ def _kind(verdict: Verdict) -> str:
     """What became of a request, as the metric says it."""
     if verdict.refusal is not None:
         return verdict.refusal.reason
-    if verdict.unheeded is not None:
-        return f"Observed{verdict.unheeded}"
+    if verdict.finish_us is None:
+        return "Unasked"
     if verdict.explores:
         return "Explored"
-    if verdict.behind or (verdict.estimated and not verdict.promise_us):
-        return "Late"
-    return "Estimated" if verdict.estimated else "Promised" if verdict.promise_us else "Unasked"
+    if verdict.promise_us:
+        return "Estimated" if verdict.estimated else "Promised"
+    if verdict.unheeded is not None:
+        return f"Observed{verdict.unheeded}"
+    return "Late" if verdict.late else "Observed"
 
 
 def _remaining_us(value: bytes) -> int:

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from stoker.model.request import QueuedRequest
 from stoker.wire.agent import H_PROMISED, H_TICKET, Refusal
 from stoker_runtime.http_head import HOP_BY_HOP, PHRASES, ResponseHead, named_by_connection
 
@@ -12,7 +13,7 @@ _ENCODER = msgspec.json.Encoder()
 _REFUSAL_HEAD = (
     b"HTTP/1.1 %d %b\r\ncontent-type: application/problem+json\r\nstoker-dispatched: %d\r\n%bcontent-length: %d\r\n\r\n"
 )
-_PROMISED = b"%b: 1\r\n" % H_PROMISED.encode()
+_PROMISED = H_PROMISED.encode() + b": %b\r\n"
 _DROPPED = HOP_BY_HOP | {b"content-length"}
 
 
@@ -34,8 +35,17 @@ def refusal_bytes(refusal: Refusal, *, dispatched: bool, close: bool, bodiless: 
     return head if bodiless else head + body
 
 
+def promise_of(request: QueuedRequest) -> bytes:
+    """What was promised of it, as H_PROMISED says it; empty: nothing was."""
+    if not request.promise_us:
+        return b""
+    # The margin is what the promise keeps back of the objective.
+    margin_us = request.objective_us - request.predicted_exec_us - request.promise_us
+    return b"predicted=%.3f, latest=%.3f" % (request.finish_us / 1000, (request.finish_us + margin_us) / 1000)
+
+
 def answer_lines(
-    head: ResponseHead, *, device: bytes, queue_us: int, exec_us: int, promised: bool = False
+    head: ResponseHead, *, device: bytes, queue_us: int, exec_us: int, promise: bytes = b""
 ) -> list[bytes]:
     """Status line and headers of a replica's answer for the gateway, without framing and the empty line.
 
@@ -50,8 +60,8 @@ def answer_lines(
         b"stoker-dispatched: 1\r\nstoker-device: %b\r\nserver-timing: queue;dur=%.3f, exec;dur=%.3f\r\n"
         % (device, queue_us / 1000, exec_us / 1000)
     )
-    if promised:
-        lines.append(_PROMISED)
+    if promise:
+        lines.append(_PROMISED % promise)
     return lines
 
 

@@ -11,7 +11,7 @@ import structlog
 
 from stoker.reasons import Reason
 from stoker.wire.agent import BODY_RATE_BYTES, H_COST_MICRO, refuse
-from stoker_node.answers import answer_lines
+from stoker_node.answers import answer_lines, promise_of
 from stoker_node.call import Call
 from stoker_node.config import NodeSettings
 from stoker_node.data_server import DataConnection
@@ -142,7 +142,7 @@ class Exchange:
                 device=replica.device.device.label.encode("latin-1", "replace"),
                 queue_us=call.dispatched_us - call.request.arrival_us,
                 exec_us=self._clock_us() - call.dispatched_us,
-                promised=call.request.promise_us > 0,
+                promise=promise_of(call.request),
             )
             if not call.body_complete:
                 lines.append(b"connection: close\r\n")

@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from api_server import make_namespace
-from gateway_fake_agent import request
+from gateway_fake_agent import Run, request
 from gateway_in_cluster import FUNCTIONS, POLICIES, GatewayInCluster, until
 
 from cluster.api_only import ApiServer
 from stoker.model.function import Variant
+from stoker.reasons import Reason
 from stoker.wire.cluster import COMPONENT_GATEWAY, COMPONENT_NODE
 from stoker_gateway.kubernetes.cluster_gateway import ClusterGateway
+from stoker_operator.ticket_keys import TicketKeyMaker
 from stoker_runtime.kube.client import KubeClient
 from stoker_runtime.kube.config import KubeConfig
 
@@ -50,6 +52,29 @@ async def readiness(platform: ClusterGateway) -> tuple[int, str]:
                 return error.code, error.read().decode()
 
     return await asyncio.to_thread(ask)
+
+
+async def test_tickets_are_given_once_the_operator_has_made_their_key(g: GatewayInCluster) -> None:
+    await g.function(onPredictedMiss=["Refuse"])
+    await g.start()
+    await g.known("f")
+    await g.warm()
+
+    async def full(run: Run) -> None:
+        await run.body()
+        await run.refuse(Reason.PREDICTED_MISS, retry_after_ms=50, ticket="a-1", ticket_window_ms=1_000)
+
+    g.agent.on_run = full
+    target = f"/{g.namespace}/f/"
+    assert "stoker-ticket" not in (await g.call(target)).headers
+    await TicketKeyMaker(g.kube, g.namespace).ensure()
+    reader = g.platform.ticket_keys
+    reader._retry_s = 0.05
+    await reader.stop()
+    reader.start()
+    async with asyncio.timeout(20):
+        while "stoker-ticket" not in (await g.call(target)).headers:
+            await asyncio.sleep(0.05)
 
 
 async def test_a_function_is_served_from_apply_to_delete(g: GatewayInCluster) -> None:

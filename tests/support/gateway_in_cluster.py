@@ -69,7 +69,12 @@ CLUSTER_RULES = [
 ]
 NAMESPACE_RULES = [
     {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
-    {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["stoker-tls-gateway", "stoker-tickets"], "verbs": ["get"]},
+    {
+        "apiGroups": [""],
+        "resources": ["secrets"],
+        "resourceNames": ["stoker-tls-gateway", "stoker-tickets"],
+        "verbs": ["get"],
+    },
 ]
 """All that a gateway may do."""
 

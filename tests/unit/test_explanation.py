@@ -96,3 +96,13 @@ def test_what_a_client_or_replica_wrote_cannot_steer_a_terminal_or_forge_a_line(
 
 def test_a_very_long_foreign_text_is_cut() -> None:
     assert len(explain(make_record(path="/" + "a" * 100_000))) < 1_000
+
+
+def test_what_was_promised_stands_beside_what_became_of_it() -> None:
+    record = make_record(on_time=True)
+    record.promise = "predicted=35.200, latest=52.000"
+    assert (
+        "Promised at the agent: an end after 35.2 ms, with the margin of its percentile after 52 ms." in explain(record)
+    )
+    record.promise = "predicted=soon"
+    assert "Promised" not in explain(record)

@@ -138,6 +138,7 @@ def test_an_idle_replica_is_kept_for_as_long_as_a_start_takes_where_the_bound_is
         world.call("f")
         world.run(20 * S)
         assert (world.warm("f") == 1) is stays
+        assert len(world.starts("f")) == 1
 
 
 def test_the_cheapest_device_is_taken_first_and_the_dearer_one_next() -> None:
@@ -184,6 +185,39 @@ def test_a_variant_whose_requests_cost_too_much_is_not_had_and_the_other_one_is(
     bound = world.last.bounds[KEY][Variant.GPU]
     assert bound.warm_too
     assert "a thousand of its requests cost 1 on its gpu variant" in bound.detail
+
+
+def test_idle_replicas_stay_for_what_requests_left_over_of_their_bound_on_a_thousand() -> None:
+    # Each request may cost 10,000 micro-units; 50 of them left 370,000, at one a millisecond.
+    for runs, warm in ((50, 1), (2, 0)):
+        world = PricedWorld([bounded(make_function(), per_thousand_requests=10.0)], gpus())
+        world.call("f")
+        plain = world.observed
+
+        def observed(runs: int = runs, plain: Any = plain) -> Observed:
+            seen = plain()
+            return replace(seen, costs=replace(seen.costs, runs={KEY: runs}))
+
+        world.observed = observed  # type: ignore[method-assign]
+        world.run(60 * S, by_us=S)
+        assert world.warm("f") == warm
+        assert len(world.starts("f")) == 1
+
+
+def test_what_is_warm_of_a_variant_that_became_too_dear_goes_at_once() -> None:
+    world = PricedWorld([bounded(make_function(), per_thousand_requests=100.0)], gpus())
+    world.call("f")
+    assert world.warm("f") == 1
+    plain = world.observed
+
+    def observed() -> Observed:
+        seen = plain()
+        return replace(seen, costs=replace(seen.costs, run_micro={KEY: {GPU: 10**6}}, dear={KEY: ("A100-40GB",)}))
+
+    world.observed = observed  # type: ignore[method-assign]
+    world.run(3 * S)
+    assert world.warm("f") == 0
+    assert world.drains()[0].reason is Reason.COST_BOUND
 
 
 def test_a_scope_that_is_refused_holds_no_claim_on_a_device_that_others_want() -> None:

@@ -309,7 +309,7 @@ class Draft:
         self._leaves(replica)
         self.actions.append(Drain(replica_id=replica.spec.id, reason=reason, for_function=for_function))
         memory = self.memory.get(replica.spec.function)
-        if memory is not None and reason in (Reason.GIVES_WAY, Reason.QUANTUM_OVER):
+        if memory is not None and reason in (Reason.GIVES_WAY, Reason.QUANTUM_OVER, Reason.COST_BOUND):
             at_us = {**memory.gave_way_us, replica.spec.variant: self.now_us}
             self.memory[replica.spec.function] = replace(memory, gave_way_us=at_us)
             self._gave_way_us = None

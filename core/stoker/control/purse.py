@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from stoker.control.draft import Draft
 
 _NOTHING = Spent()
+_FOREVER_US = 1 << 62
 
 
 class _Scope(Struct):
@@ -69,20 +70,24 @@ class Purse:
     # Before anything is wanted.
 
     def enforce(self) -> None:
-        """Drain what is beyond a bound, and what idles where the bound does not pay for it all the hour."""
+        """Drain what is beyond a bound, and what idles for longer than bounds pay for."""
+        if not self.is_bounded:
+            return
+        for replica in list(self._draft.fleet.by_id.values()):
+            if replica.spec.id not in self._draft.fleet.leaving and self._idles_too_long(replica):
+                self._drain(replica)
         for scope in self._scopes.values():
             left = scope.most - self._spent(scope.name).micro - scope.tails
-            rate = scope.rate
-            lasting = cap.lasts(scope.most, scope.rate)
-            rates = {replica.spec.id: each for replica, each in scope.staying}
             for replica in scaling.least_loss_first(one for one, _ in scope.staying):
-                over = not cap.may_stay(left, rate)
-                if not over and (lasting or not self._has_idled(replica)):
-                    continue
-                rate -= rates[replica.spec.id]
+                if cap.may_stay(left, scope.rate):
+                    break
                 if replica.spec.id not in self._draft.fleet.leaving:
-                    self._draft.drain(replica, Reason.COST_BOUND)
-            scope.rate = rate
+                    self._drain(replica)
+
+    def _drain(self, replica: ReplicaStatus) -> None:
+        self._draft.drain(replica, Reason.COST_BOUND)
+        for scope in self._of(replica.spec.function):
+            scope.rate -= next((rate for one, rate in scope.staying if one is replica), 0)
 
     # What is wanted.
 
@@ -184,8 +189,8 @@ class Purse:
 
     def _bound(self, pair: Pair, function: Function) -> Bound | None:
         key = pair[0]
-        most, each = self._costs.run_caps.get(key), self._costs.run_micro.get(key, {}).get(pair[1])
-        if most is not None and each is not None and cap.dear(each, most):
+        if self._is_dear(pair):
+            most, each = self._costs.run_caps[key], self._costs.run_micro[key][pair[1]]
             detail = (
                 f"a thousand of its requests cost {money(1000 * each)} on its {pair[1]} variant, "
                 f"more than the {money(most)} of slo.maxCostPerThousandRequests"
@@ -229,12 +234,24 @@ class Purse:
     def _exec_us(self, pair: Pair, function: Function) -> int:
         return self._draft.exec_us((function.key, pair[1]))
 
-    def _has_idled(self, replica: ReplicaStatus) -> bool:
-        """Whether it has been idle for as long as it takes to start another."""
-        if not scaling.is_idle(replica) or replica.idle_since_us is None:
+    def _idles_too_long(self, replica: ReplicaStatus) -> bool:
+        """Whether bounds pay for no more of its idleness, whatever wants it warm."""
+        pair = (replica.spec.function, replica.spec.variant)
+        function = self._draft.observed.functions.get(pair[0])
+        if function is None or not self._is_under(pair[0]) or pair[1] not in function.variants:
             return False
-        start_us = self._draft.start_us((replica.spec.function, replica.spec.variant))
-        return self._draft.now_us - replica.idle_since_us >= max(start_us, self._draft.params.wake_us)
+        since_us = replica.idle_since_us
+        if since_us is None or not scaling.is_idle(replica):
+            return False
+        if self._is_dear(pair):
+            return True
+        stays_us = max(self.kept_us(_FOREVER_US, pair, function, replica), self._draft.params.wake_us)
+        return self._draft.now_us - since_us >= stays_us
+
+    def _is_dear(self, pair: Pair) -> bool:
+        """Whether requests may not have the variant at all, for what each of them costs."""
+        most, each = self._costs.run_caps.get(pair[0]), self._costs.run_micro.get(pair[0], {}).get(pair[1])
+        return most is not None and each is not None and cap.dear(each, most)
 
     def _may_come(
         self, pair: Pair, function: Function, need: Need, device_ids: Sequence[str], *, promised: bool

@@ -198,7 +198,7 @@ class Policy(Struct, frozen=True, kw_only=True):
         return {name: bound for name, bound in found.items() if bound is not None}
 
     def max_costs_per_hour(self, namespaces: Iterable[str]) -> dict[str, float]:
-        """What the replicas may cost an hour in those of `namespaces` that have a bound, in the order of their names."""
+        """What the replicas may cost an hour in those of `namespaces` that have a bound, in the order of names."""
         found = {name: self.rule(name).max_cost_per_hour for name in sorted(namespaces)}
         return {name: bound for name, bound in found.items() if bound is not None}
 

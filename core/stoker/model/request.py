@@ -32,6 +32,8 @@ class QueuedRequest(Struct, kw_only=True):
 
     promise_us: int = 0
     """The last instant at which its start keeps what was promised of it at admission; 0: nothing was."""
+    finish_us: int = 0
+    """Predicted time from its arrival to its end, as at its admission; 0: nobody looked."""
     behind: bool = False
     """It was taken although it would break promises where its order puts it: it runs behind all that can be on time."""
     late_ok: bool = True

@@ -8,7 +8,8 @@ more than its weighted max-min share
 - gets a slot only where one is free, once MOST_PERCENT of its share were taken of it within WINDOW_US (or within the
   time that its requests may wait, where that is longer): what waits of others can then use the slots. A free slot is
   what they leave.
-Whoever asks for less than its share is not bound, nor whoever is alone. Of higher priority first: the others share what it leaves.
+Whoever asks for less than its share is not bound, nor whoever is alone. Of higher priority first: the others share what
+it leaves.
 
 Demand is what came within the last WINDOW_US, refused or not. Pure; the shell brings the clock.
 """
@@ -26,7 +27,7 @@ WINDOW_US = 1_000_000
 EVERY_US = 250_000
 """Shares are computed so often (ours)."""
 MOST_PERCENT = 110
-"""Ours: with three equal flows nobody is pushed below 80 % of its share, and little capacity is kept for who is late."""
+"""Ours: of three equal flows nobody is pushed below 80 % of its share, and little capacity is kept for who is late."""
 NONE_US = -1
 """A limit: nothing may be queued."""
 _BUSY_PERCENT = 120

@@ -85,6 +85,8 @@ class Places:
         """Those that may still be redeemed."""
         self._come_ppm: dict[str, int] = {}
         """Of each flow how many in a million came for their places lately; of those that are not in it: the prior."""
+        self._turns: dict[str, Turns] = {}
+        """Of those who got no place."""
         self._ends: list[tuple[int, str]] = []
         """A heap: when each may be forgotten."""
 
@@ -193,10 +195,12 @@ class Places:
         """When somebody who gets no place may try again: each `step_us` later than the last, from `earliest_us` on
         to the horizon, and round again. So that they do not all come at once.
         """
-        line = self._lines.get(flow)
-        if line is None:
-            return max(earliest_us, now_us)
-        return line.turns.next_us(max(earliest_us, now_us), now_us + horizon_us(objective_us), step_us)
+        turns = self._turns.get(flow)
+        if turns is None:
+            if len(self._turns) >= IN_ALL:
+                self._turns.clear()  # of functions that are long gone, mostly
+            turns = self._turns[flow] = Turns()
+        return turns.next_us(max(earliest_us, now_us), now_us + horizon_us(objective_us), step_us)
 
     def _note(self, flow: str, *, came: bool) -> None:
         if len(self._come_ppm) > IN_ALL:
@@ -217,14 +221,13 @@ def horizon_us(objective_us: int) -> int:
 class _Line:
     """The places of one flow, and what of half of its slots' time they take: disjoint stretches, in order."""
 
-    __slots__ = ("begins", "ends", "next_us", "places", "turns")
+    __slots__ = ("begins", "ends", "next_us", "places")
 
     def __init__(self) -> None:
         self.places: list[Place] = []
         """By instant."""
         self.begins: list[int] = []
         self.ends: list[int] = []
-        self.turns = Turns()
         self.next_us = 0
         """Where the next place may be of a flow whose places have to be some time apart."""
 

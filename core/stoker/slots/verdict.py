@@ -38,6 +38,8 @@ class Verdict(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Predicted time from now to its end, without the margin; None: nobody looked."""
     promise_us: int = 0
     """Until when it must start so that what was promised is kept; 0: nothing is promised."""
+    late: bool = False
+    """It is taken although it is predicted to miss, or to make others miss."""
     behind: bool = False
     """It runs behind everything that can be on time."""
     shed: tuple[str, ...] = ()
@@ -53,6 +55,7 @@ def bind(request: QueuedRequest, verdict: Verdict) -> None:
     """Write into a request that is taken what was promised of it: queueing policies go by that."""
     request.promise_us = verdict.promise_us
     request.behind = verdict.behind
+    request.finish_us = verdict.finish_us or 0
     if verdict.finish_us is None or verdict.explores or verdict.unheeded is not None:
         # Nobody looked, or it was taken against what was seen: then it is also served late.
         request.late_ok = True
@@ -99,7 +102,7 @@ def judge(request: QueuedRequest, sight: Sight | None, *, policy: QueuePolicy, a
     if sight.free and sight.explores:
         return Verdict(finish_us=fit.finish_us, explores=True, behind=scheduled, estimated=fit.estimated)
     if sight.takes_late:
-        return Verdict(finish_us=fit.finish_us, behind=scheduled, estimated=fit.estimated)
+        return Verdict(finish_us=fit.finish_us, late=True, behind=scheduled, estimated=fit.estimated)
     return Verdict(refusal=_refusal(request, sight, fit, reason), finish_us=fit.finish_us, estimated=fit.estimated)
 
 

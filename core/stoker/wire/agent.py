@@ -64,7 +64,9 @@ H_COST_MICRO = "stoker-cost-micro"
 """Micro-units that the run was charged for (stoker.cost.meter). Only where the device has a price and the whole answer
 was there before its first byte went out: what a stream costs is known after its head."""
 H_PROMISED = "stoker-promised"
-"""`1`: at its admission it was promised to be on time."""
+"""`predicted=35.200, latest=52.000`: at its admission it was promised to be on time. In milliseconds from then, when it
+was predicted to end, and the same with the margin of its percentile (stoker.calibration).
+"""
 
 # Gateway to client only.
 H_OUTCOME = "stoker-outcome"

@@ -76,8 +76,9 @@ class Agent:
         gone: Callable[[str], None],
         money: Money | None = None,
         returns: Returns | None = None,
+        predictions: Callable[[], Predictions] = Predictions,
     ) -> None:
-        self.predictions = Predictions()
+        self.predictions = predictions()
         self._lookout = Lookout(self.predictions)
         self._lookout.rule = setup.admission_policy
         self._lookout.prices = setup.prices

@@ -1,11 +1,14 @@
 """The form `replicas`: gateway, one agent for each node, and the reconciler, put together."""
 
+from collections.abc import Callable
+
 from stoker.control.capacity import needs_of
 from stoker.device_chooser import DeviceChooser
 from stoker.model.device import Device
 from stoker.model.fitting import unplaceable
 from stoker.model.policy import AdmissionMode
 from stoker.policies.device_choice.interface import ChoiceParams
+from stoker.prediction import Predictions
 from stoker_sim.engine.agenda import Agenda
 from stoker_sim.engine.agent import Agent
 from stoker_sim.engine.book import Book
@@ -32,8 +35,11 @@ class Platform:
         book: Book,
         log: ResidenceLog,
         returns: Returns | None = None,
+        predictions: Callable[[], Predictions] = Predictions,
     ) -> None:
-        """Raises UnknownName for a device choice that there is not, and BadSetup where a replica could be placed on a
+        """`predictions`: what each agent learns by.
+
+        Raises UnknownName for a device choice that there is not, and BadSetup where a replica could be placed on a
         device that the function's requests have no time on.
         """
         flows = {
@@ -81,6 +87,7 @@ class Platform:
                 gone=self.reconciler.gone,
                 money=self.money,
                 returns=returns,
+                predictions=predictions,
             )
             for devices in nodes.values()
         ]

@@ -24,10 +24,16 @@ from stoker_sim.outcomes import Outcomes
 from stoker_sim.workload import Workload
 
 
-def simulate(workload: Workload, setup: Setup, returns: Returns | None = None) -> Outcomes:
+def simulate(
+    workload: Workload,
+    setup: Setup,
+    returns: Returns | None = None,
+    predictions: Callable[[], Predictions] = Predictions,
+) -> Outcomes:
     """Play the workload to its horizon, and on until every request has its outcome and no slot is held.
 
     `returns`, a fresh one, has clients come back that were refused (form replicas; their further tries are appended).
+    `predictions` makes what each agent learns by, where it is another than the live one (form replicas).
 
     Raises BadSetup and UnknownName for what cannot be simulated. Deterministic: equal arguments, equal bytes.
     """
@@ -38,7 +44,9 @@ def simulate(workload: Workload, setup: Setup, returns: Returns | None = None) -
     money: Money | None = None
     arrive: Callable[[int], None]
     if setup.form is Form.REPLICAS:
-        platform = Platform(workload, setup, agenda=agenda, book=book, log=log, returns=returns)
+        platform = Platform(
+            workload, setup, agenda=agenda, book=book, log=log, returns=returns, predictions=predictions
+        )
         arrive, left, money = platform.arrive, platform.answered, platform.money
     else:
         arrive = _pool(workload, setup, agenda, book, log).arrive

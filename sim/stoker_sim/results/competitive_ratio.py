@@ -21,8 +21,8 @@ _TWO = Slots(devices=(2,))
 _LANES = Slots(devices=(1, 2), lanes=((0,), (0, 1), (1,)))
 _TRIES = {True: 60, False: 2_000}
 SEED = 20261201
-_UNIT_US = 10_000
-"""With fair shares: executions of 10 ms to a second."""
+_UNIT_US = 100_000
+"""With fair shares, which look at the last second: executions of 0.1 to 10 s."""
 
 
 def proven(queueing: str, patience: Fraction, *, equal: bool = False) -> Fraction | None:

@@ -5,7 +5,15 @@ from types import MappingProxyType
 from typing import Protocol
 
 from stoker.errors import UnknownName
-from stoker_sim.results import greedy_dual, kaas_pools, keep_alive, mqfq_sticky, own_policy, torpor_density
+from stoker_sim.results import (
+    competitive_ratio,
+    greedy_dual,
+    kaas_pools,
+    keep_alive,
+    mqfq_sticky,
+    own_policy,
+    torpor_density,
+)
 from stoker_sim.results.result import Result
 
 
@@ -18,7 +26,7 @@ class MakeResult(Protocol):
 RESULTS: Mapping[str, MakeResult] = MappingProxyType(
     {
         module.NAME: module.make
-        for module in (kaas_pools, mqfq_sticky, torpor_density, greedy_dual, keep_alive, own_policy)
+        for module in (kaas_pools, mqfq_sticky, torpor_density, greedy_dual, keep_alive, own_policy, competitive_ratio)
     }
 )
 

@@ -30,6 +30,8 @@ class Batch(OrderedFlows):
         starvation_free=True, work_conserving=True, weight_respecting=False, order="arrival of the function's oldest"
     )
 
+    by_rank_alone: ClassVar[bool] = False
+
     def __init__(self, params: QueueParams = DEFAULTS) -> None:
         super().__init__(params)
         self._running: dict[str, tuple[str, _Batch]] = {}

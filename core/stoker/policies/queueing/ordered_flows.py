@@ -6,6 +6,7 @@ It knows no clock and no fairness. A rank must not change while its request is q
 """
 
 from abc import abstractmethod
+from typing import ClassVar
 
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.flow_queues import Entry, FlowQueues, Rank
@@ -17,6 +18,9 @@ __all__ = ["OrderedFlows", "Rank"]
 
 class OrderedFlows(FlowQueues):
     """Everything that QueuePolicy asks for but the name, the guarantees and the rank."""
+
+    by_rank_alone: ClassVar[bool] = True
+    """Whether pop() takes the least rank, whatever ran before: only then can the order be promised (commitments)."""
 
     def __init__(self, params: QueueParams = DEFAULTS) -> None:
         super().__init__(params)

@@ -52,7 +52,7 @@ class ServeLate:
         self._late_running: set[str] = set()
         self._dropped: dict[str, QueuedRequest] = {}
         """Those that may not be served late and cannot be on time any more, until pop() hands them out."""
-        self._commitments = Commitments() if isinstance(inner, OrderedFlows) else None
+        self._commitments = Commitments() if isinstance(inner, OrderedFlows) and inner.by_rank_alone else None
         self._arranged = False
         self._pushes = 0
         self._now_us = 0
