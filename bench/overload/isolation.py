@@ -4,6 +4,7 @@ Each tenant is a namespace with one function; all are alike. A share is a tenth 
 reach 99 % on time. The nine send CALM of their share, with the tenth silent and with it at ten times of its share.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -38,6 +39,8 @@ class Seen(Struct, frozen=True, kw_only=True):
     on_time: float | None
     p50_ms: float | None
     p99_ms: float | None
+    reasons: dict[str, int]
+    """Of those not answered 200."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -84,6 +87,7 @@ def main(arguments: Sequence[str]) -> None:
                     "on time",
                     "p50, ms",
                     "p99, ms",
+                    "refused",
                     "success of the tenth",
                     "generator p99, ms",
                 ),
@@ -100,6 +104,7 @@ def seen(played: Played, tenants: range) -> Seen:
     stream = played.arrivals.stream
     mine = [one for one in played.attempts if one.due_us >= 1e6 * WARM_UP_S and int(stream[one.call]) in tenants]
     took_us = np.array([one.ended_us - one.due_us for one in mine if one.status == OK])
+    reasons = Counter(one.reason or str(one.status) for one in mine if one.status != OK)
     limit_us = 1000 * SERVED[0].latency_ms
     return Seen(
         offered=len(mine),
@@ -107,6 +112,7 @@ def seen(played: Played, tenants: range) -> Seen:
         on_time=float((took_us <= limit_us).sum()) / len(mine) if mine else None,
         p50_ms=float(np.quantile(took_us, 0.5)) / 1000 if len(took_us) else None,
         p99_ms=float(np.quantile(took_us, 0.99)) / 1000 if len(took_us) else None,
+        reasons=dict(sorted(reasons.items())),
     )
 
 
@@ -122,4 +128,5 @@ def _row(nine: Seen) -> list[str]:
         cell(nine.on_time, "{:.4f}"),
         cell(nine.p50_ms, "{:.1f}"),
         cell(nine.p99_ms, "{:.1f}"),
+        ", ".join(f"{count} {reason}" for reason, count in nine.reasons.items()) or "-",
     ]

@@ -40,7 +40,6 @@ from stoker_gateway.serving import Serving, forecast_of
 from stoker_gateway.ticketing import Ticketing
 from stoker_gateway.visit import FunctionState, Visit
 
-_UNBOUND = 1 << 62
 LAST_TURNS = 8
 """Turns of the loop after the listener has closed: reading, parsing and answering takes four."""
 
@@ -84,7 +83,7 @@ class Gateway:
         self._decider = decider
         self._room = HoldRoom(settings, metrics, self._demand_changed, decider)
         self._ticketing = Ticketing(metrics, clock_us)
-        self._shares = decider.make_shares(settings.max_connections, _UNBOUND, "connections")
+        self._shares = decider.make_shares(settings.max_connections, settings.hold_bytes, "under way")
         self._replies = Replies(clock_us, lambda visit: forecast_of(self._view, visit), self._ticketing)
         self._books = Books(metrics, on_record, clock_us)
         self._choosing = Choosing(
@@ -365,9 +364,13 @@ class Gateway:
                 wanted.arrivals += 1
                 self._on_demand()
             return refuse(visit, Reason.QUEUE_FULL, f"The queue of {state.key} is full (spec.queue).")
-        if self._shares.full(function.namespace, 0):
+        if self._shares.full(function.namespace, visit.kept_bytes):
             self._on_demand()
-            return refuse(visit, Reason.HOLD_FULL, "The namespace has as many requests here as leave room for others.")
+            return refuse(
+                visit,
+                Reason.HOLD_FULL,
+                "The namespace has as many requests here, or bodies of them, as leave room for others.",
+            )
         return None
 
     def _malformed(self, inbound: Inbound, reason: Reason, detail: str) -> Reply:

@@ -262,6 +262,11 @@ class Visit:
         self.first_byte_us: int | None = None
         self.steps: list[tuple[int, str]] | None = None
 
+    @property
+    def kept_bytes(self) -> int:
+        """What of the body this gateway keeps to its end, at most: longer ones stream through a buffer."""
+        return min(self.body_bytes, INLINE_BYTES)
+
     def note(self, now_us: int, what: str) -> None:
         """Remember one thing for `explain`. Not used on the way of a warm request that goes well."""
         if self.steps is None:
@@ -271,7 +276,7 @@ class Visit:
     def enter(self, state: FunctionState, shares: HoldShares) -> None:
         """Count it in, also for what its namespace may have of `shares`: from now on it has to leave()."""
         self.shares = shares
-        shares.add(state.function.namespace, 1, 0)
+        shares.add(state.function.namespace, 1, self.kept_bytes)
         state.undispatched += 1
         state.undispatched_bytes += self.body_bytes
         self.queued = True
@@ -305,7 +310,7 @@ class Visit:
         self.leave_queue()
         self.move(None)
         if self.shares is not None and self.state is not None:
-            self.shares.add(self.state.function.namespace, -1, 0)
+            self.shares.add(self.state.function.namespace, -1, -self.kept_bytes)
             self.shares = None
 
     def end(self, reason: Reason) -> None:

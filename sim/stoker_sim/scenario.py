@@ -14,13 +14,14 @@ from msgspec.structs import replace
 from stoker.control.planning import PlanParams
 from stoker.errors import StokerError
 from stoker.model.device import Device, DeviceKind
-from stoker.model.function import CostBounds, KeepAlivePolicy, PreWarmPolicy
+from stoker.model.function import CostBounds, KeepAlivePolicy, OnMiss, PreWarmPolicy
 from stoker.model.policy import AdmissionMode, ScalingPolicy
 from stoker.policies.allocation.registry import make_allocation_policy
 from stoker.policies.device_choice.registry import make_device_choice
 from stoker.policies.eviction.registry import make_eviction
 from stoker.policies.queueing.interface import QueueParams
 from stoker.policies.queueing.registry import DEFAULT_QUEUEING, make_queueing
+from stoker.slots.forecast import Rule
 from stoker_sim.colocation import GPUS, gavel
 from stoker_sim.engine.setup import (
     DEFAULT_DEVICE_CHOICE,
@@ -98,6 +99,9 @@ class PolicyChoice(Form, frozen=True, kw_only=True):
     """Of every function, as is keepAliveTtl."""
     keep_alive_ttl: Micros | None = None
     admission: AdmissionMode | None = None
+    admission_policy: Rule | None = None
+    on_predicted_miss: tuple[OnMiss, ...] | None = None
+    """Of every function."""
     device_choice: str | None = None
     """Replicas: which variant a request goes to first."""
     scaling: ScalingPolicy | None = None
@@ -117,6 +121,8 @@ class PolicyChoice(Form, frozen=True, kw_only=True):
             None if self.keep_alive is None else self.keep_alive.value,
             None if self.keep_alive_ttl is None else f"ttl {self.keep_alive_ttl / 1e6:g} s",
             None if self.admission is None else self.admission.value,
+            None if self.admission_policy is None else f"admission {self.admission_policy.value}",
+            None if self.on_predicted_miss is None else " ".join(self.on_predicted_miss),
             self.device_choice,
             None if self.scaling is None else f"scaled by {self.scaling.value}",
         )
@@ -299,6 +305,7 @@ def setup_of(scenario: Scenario, choice: PolicyChoice, devices: tuple[Device, ..
             scaling=choice.scaling or plan.scaling,
         ),
         admission=choice.admission or AdmissionMode.ENFORCE,
+        admission_policy=choice.admission_policy or Rule.SCHEDULE,
         device_choice=choice.device_choice or DEFAULT_DEVICE_CHOICE,
         prices=scenario.prices,
         namespace_caps={name: most for name, most in (scenario.cost_caps or {}).items() if "/" not in name},
@@ -308,17 +315,18 @@ def setup_of(scenario: Scenario, choice: PolicyChoice, devices: tuple[Device, ..
 
 
 def with_keep_alive(workload: Workload, choice: PolicyChoice) -> Workload:
-    """The same functions with the keep-alive that the policy gives all of them."""
+    """The same functions with the keep-alive and the onPredictedMiss that the policy gives all of them."""
     said = {"keep_alive": choice.keep_alive, "keep_alive_ttl_us": choice.keep_alive_ttl}
     said = {name: value for name, value in said.items() if value is not None}
-    if not said:
+    misses = choice.on_predicted_miss
+    if not said and misses is None:
         return workload
     functions = []
     for function in workload.functions:
         spec = function.definition.spec
         scaling = replace(spec.scaling, **said)
-        definition = replace(function.definition, spec=replace(spec, scaling=scaling))
-        functions.append(replace(function, definition=definition))
+        spec = replace(spec, scaling=scaling, on_predicted_miss=spec.on_predicted_miss if misses is None else misses)
+        functions.append(replace(function, definition=replace(function.definition, spec=spec)))
     return replace(workload, functions=tuple(functions))
 
 

@@ -83,9 +83,10 @@ def test_no_rolling_hour_costs_more_than_its_bound_allows(seed: int) -> None:
 
 
 def test_prices_without_bounds_change_nothing_but_the_accounts() -> None:
-    work = history(1, CostBounds())
-    plain = simulate(work, Setup(devices=DEVICES, form=Form.REPLICAS, delays=DELAYS))
-    priced = simulate(work, Setup(devices=DEVICES, form=Form.REPLICAS, delays=DELAYS, prices=PRICES))
+    # One GPU: prices decide which of several a request goes to.
+    devices, work = (DEVICES[0], DEVICES[2]), history(1, CostBounds())
+    plain = simulate(work, Setup(devices=devices, form=Form.REPLICAS, delays=DELAYS))
+    priced = simulate(work, Setup(devices=devices, form=Form.REPLICAS, delays=DELAYS, prices=PRICES))
     assert image(plain) == image(priced)
     assert plain.charges is None
     assert priced.charges is not None

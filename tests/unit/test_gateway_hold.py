@@ -330,3 +330,26 @@ async def test_a_namespace_whose_functions_all_hang_leaves_connections_to_others
     again = await g.client()
     await again.send(request("/noisy/f0/"))
     await g.agent.run_number(8)
+
+
+async def test_bodies_of_a_namespace_whose_functions_hang_leave_memory_to_others(start: Start) -> None:
+    """The bound of bodies is over what is queued at agents too, not only over what is held."""
+    hung = [function(f"f{number}", namespace="noisy", timeout_us=20_000_000) for number in range(3)]
+    g = await start(*hung, function("g", namespace="quiet"), hold_bytes=100_000)
+
+    async def hang(run: Run) -> None:
+        if run.header("stoker-function") == "quiet/g":
+            await serve(run)
+        else:
+            await run.body()
+            await run.gone()
+
+    g.agent.on_run = hang
+    body = b"x" * 30_000
+    for number in range(2):
+        client = await g.client()
+        await client.send(request(f"/noisy/f{number}/", method="POST", body=body))
+        await g.agent.run_number(number + 1)
+    refused = await asyncio.wait_for(g.call("/noisy/f2/", method="POST", body=body), 5)
+    assert (refused.status, refused.problem().reason) == (503, "HoldFull")
+    assert (await g.call("/quiet/g/", method="POST", body=body)).status == 200

@@ -19,10 +19,11 @@ PATIENCES = (Fraction(1, 2), Fraction(1), Fraction(2), Fraction(4))
 ORDERS = ("fcfs", "edf", "least-slack")
 _TWO = Slots(devices=(2,))
 _LANES = Slots(devices=(1, 2), lanes=((0,), (0, 1), (1,)))
+_SHARED = Slots(devices=(1,), lanes=((0,), (0,)))
 _TRIES = {True: 60, False: 2_000}
 SEED = 20261201
-_UNIT_US = 100_000
-"""With fair shares, which look at the last second: executions of 0.1 to 10 s."""
+_UNIT_US = 30_000
+"""With fair shares, which look at the last second: executions of 30 ms to 3 s."""
 
 
 def proven(queueing: str, patience: Fraction, *, equal: bool = False) -> Fraction | None:
@@ -64,6 +65,13 @@ def beyond() -> tuple[Model, ...]:
             replace(plain, name=f"two devices, lanes that overlap, patience {patience}", slots=_LANES),
             replace(
                 plain, name=f"the same, fair shares, patience {patience}", slots=_LANES, shares=True, unit_us=_UNIT_US
+            ),
+            replace(
+                plain,
+                name=f"one slot, two functions, fair shares, patience {patience}",
+                slots=_SHARED,
+                shares=True,
+                unit_us=_UNIT_US,
             ),
             replace(plain, name=f"one slot, three priorities, patience {patience}", priorities=tuple(Priority)),
         ]
@@ -173,7 +181,7 @@ def _finding(found: Found) -> str:
 
 def _row(model: Model, worst: Worst) -> dict[str, str | int | float | None]:
     bound = None
-    if len(model.slots.devices) == model.slots.devices[0] == 1 and len(model.priorities) == 1 and not model.equal:
+    if model.slots == Slots() and len(model.priorities) == 1 and not model.equal:
         bound = proven(model.queueing, model.patience)
     return {
         "model": model.name,

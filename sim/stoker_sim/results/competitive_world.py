@@ -78,7 +78,8 @@ class World:
         ]
         self._table: ReplicaTable[Replica[_Ran]] = ReplicaTable(devices)
         self._policy = make_queueing(queueing)
-        self._lookout = Lookout(Predictions())
+        predictions = Predictions()
+        self._lookout = Lookout(predictions)
         self._functions = [
             Function(namespace="ratio", name=f"f{lane}", uid="", generation=1, revision="1", spec=_SPEC)
             for lane in range(len(slots.lanes))
@@ -89,6 +90,8 @@ class World:
         self.late: list[str] = []
         """Requests that were admitted and could not keep their objective; there are none."""
         for function, indexes in zip(self._functions, slots.lanes, strict=True):
+            # Demand of what was never measured does not count as contention.
+            predictions.observe_exec(function.key, Variant.GPU, "any", 1)
             for index in indexes:
                 self._add(function, devices[index])
 

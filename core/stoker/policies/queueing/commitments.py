@@ -21,7 +21,7 @@ Rank = tuple[int | str, ...]
 Place = tuple[Rank, int]
 """Rank, and the number of the push: the order in which requests run."""
 
-_MOST = 48
+_MOST = 32
 """Requests of a block; a full one is halved."""
 _UNBOUND = 1 << 62
 """Promise of a request that has none."""
