@@ -51,8 +51,8 @@ class World:
                 self.predictions.observe_exec(function.key, Variant.GPU, "A100-40GB", (20 + 10 * number) * MS)
             for ordinal, device in enumerate(("g0", "g1")):
                 self._add(function.key, ordinal, device)
-        for device in self.table.devices.values():
-            self.table.occupy(device.residents[0], Run(self.request(0)[0]))
+        for slots in self.table.devices.values():
+            self.table.occupy(slots.residents[0], Run(self.request(0)[0]))
         self.lookout.arrangement.renew(self.table.flows.values())
         self.policy.arrange(self.lookout.arrangement.lanes)
 

@@ -111,8 +111,8 @@ ADMISSIONS = MetricSpec(
     "stoker_admissions_total",
     Kind.COUNTER,
     "Requests that an agent judged, by verdict: Promised (to be on time), Estimated (taken by an estimate), Late "
-    "(taken behind all promises), Explored (taken to learn how long it takes), Observed (taken in mode "
-    "Observe; with the reason where it would have been refused), Unasked (taken, no admission policy), or the reason of the refusal.",
+    "(taken behind all promises), Explored (taken to learn how long it takes), Observed (taken in mode Observe; with "
+    "the reason where it would have been refused), Unasked (taken, no admission policy), or the reason of the refusal.",
     (*_VARIANT, "verdict"),
 )
 BROKEN_PROMISES = MetricSpec(

@@ -22,8 +22,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     """Requests held for a warm replica, over all functions; more are refused with 503 HoldFull. A namespace may hold as
     many as it leaves free: half of them when it is alone."""
     hold_bytes: Bytes = 256 * 2**20
-    """Body bytes that requests, held or under way, may take in the gateway's memory, over all functions. A namespace may
-    have as many as it leaves free."""
+    """Body bytes that requests, held or under way, may take in the gateway's memory, over all functions. A namespace
+    may have as many as it leaves free."""
     device_choice_seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     """Of a device-choice policy that draws (landlord): each gateway has its own state."""
     cluster_domain: str = "cluster.local"

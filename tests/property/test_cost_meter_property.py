@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from stoker.cost.meter import Meter
+from stoker.cost.meter import Charge, Meter
 from stoker.cost.prices import HOUR_US
 from stoker.cost.shares import ONE, Part
 from stoker.cost.window import RollingHour
@@ -69,7 +69,7 @@ class MeterMachine(RuleBasedStateMachine):
         self.meter.hold(f"r{number}", function, variant, parts, self.now_us)
         self.live[f"r{number}"] = []
 
-    def _charge(self, data: st.DataObject):
+    def _charge(self, data: st.DataObject) -> tuple[str, Charge]:
         replica = data.draw(st.sampled_from(sorted(self.live)))
         charge = self.meter.charge(replica)
         assert charge is not None

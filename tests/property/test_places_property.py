@@ -23,7 +23,7 @@ steps = st.lists(offers | offers | waits | picks, max_size=60)
 
 
 @given(steps, st.sampled_from([1, 2, 3, 8]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_never_more_than_half_of_the_slots_is_reserved_and_each_place_is_good_once(
     script: list[tuple[object, ...]], servers: int
 ) -> None:
@@ -87,7 +87,7 @@ def assert_at_most_half(places: list[Place], servers: int) -> None:
 
 
 @given(st.lists(st.integers(1, 300_000), min_size=1, max_size=30), st.integers(0, 3_000_000), st.integers(1, 4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_others_are_told_of_no_more_reserved_work_than_half_of_the_slots_can_do(
     execs_us: list[int], until_us: int, servers: int
 ) -> None:

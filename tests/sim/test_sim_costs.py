@@ -1,6 +1,7 @@
 """Bounds on cost over simulated hours: no rolling hour costs more than it may, and accounts add up exactly."""
 
 from random import Random
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -44,7 +45,7 @@ def bursts(random: Random, function: int, busy_per_s: float) -> list[tuple[int, 
 
 def history(seed: int, bounds: CostBounds) -> Workload:
     random = Random(seed)
-    plain = {"latency_us": 2 * S, "timeout_us": 30 * S, "keep_alive_ttl_us": 300 * S}
+    plain: dict[str, Any] = {"latency_us": 2 * S, "timeout_us": 30 * S, "keep_alive_ttl_us": 300 * S}
     definitions = [
         bounded(make_function("hourly", namespace="a", max_replicas=3, **plain), bounds),
         bounded(make_function("both", namespace="a", cpu_variant=True, **plain), bounds),

@@ -97,7 +97,8 @@ class AdmissionWorld:
             devices=(device.id,),
         )
         flow = self.table.flow(function.key, function.key, Variant.GPU)
-        replica: AnyReplica = Replica(spec, flow, self.table.devices[device.id], exclusive=exclusive, now_us=self.now_us)
+        slots = self.table.devices[device.id]
+        replica: AnyReplica = Replica(spec, flow, slots, exclusive=exclusive, now_us=self.now_us)
         replica.concurrency = function.concurrency_of(Variant.GPU)
         self.table.add(replica)
         replica.state = ReplicaState.WARM

@@ -125,7 +125,6 @@ def test_what_is_wrong_is_named_with_its_path(spec: dict[str, Any], path: str, w
         ({"gpu": {"memory": "1Gi", "resourceName": "nvidia.com/gpu"}}, "gpu.resourceName"),
         ({"access": {"visibility": "Public"}}, "access"),
         ({"access": {"visibility": "Public", "hostnames": ["a.example"]}}, "access"),
-        ({"slo": {"latency": "1s", "maxCostPerHour": 1}}, "slo.maxCost"),
         ({"rollout": {"canaryPercent": 5}}, "rollout.canaryPercent"),
         ({"fairShare": 2}, "fairShare"),
     ],

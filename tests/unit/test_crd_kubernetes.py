@@ -114,10 +114,8 @@ def test_labels_and_annotations_are_kept_except_those_that_no_pod_may_have() -> 
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ({"slo": {"latency": "1s", "maxCostPerThousandRequests": 1}}, "slo.maxCost"),
         ({"rollout": {"canaryPercent": 5}}, "rollout.canaryPercent"),
         ({"fairShare": 2}, "fairShare"),
-        ({"priority": "Batch"}, "priority"),
         (
             {"gpu": {"anyOf": [{"memory": "1Gi"}, {"memory": "1Gi", "resourceName": "nvidia.com/mig-1g.5gb"}]}},
             "gpu.anyOf",

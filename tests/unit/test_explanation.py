@@ -101,8 +101,8 @@ def test_a_very_long_foreign_text_is_cut() -> None:
 def test_what_was_promised_stands_beside_what_became_of_it() -> None:
     record = make_record(on_time=True)
     record.promise = "predicted=35.200, latest=52.000"
-    assert (
-        "Promised at the agent: an end after 35.2 ms, with the margin of its percentile after 52 ms." in explain(record)
+    assert "Promised at the agent: an end after 35.2 ms, with the margin of its percentile after 52 ms." in explain(
+        record
     )
     record.promise = "predicted=soon"
     assert "Promised" not in explain(record)

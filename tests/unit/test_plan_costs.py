@@ -195,7 +195,7 @@ def test_idle_replicas_stay_for_what_requests_left_over_of_their_bound_on_a_thou
         plain = world.observed
 
         def observed(runs: int = runs, plain: Any = plain) -> Observed:
-            seen = plain()
+            seen: Observed = plain()
             return replace(seen, costs=replace(seen.costs, runs={KEY: runs}))
 
         world.observed = observed  # type: ignore[method-assign]

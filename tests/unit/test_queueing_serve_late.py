@@ -1,10 +1,12 @@
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import pytest
 
 from stoker.model.request import QueuedRequest
+from stoker.policies.queueing.commitments import Commitments, Place
 from stoker.policies.queueing.fcfs import Fcfs
 from stoker.policies.queueing.interface import Weights
+from stoker.policies.queueing.lanes import Lane
 from stoker.policies.queueing.least_slack import LeastSlack
 from stoker.policies.queueing.serve_late import ServeLate
 from stoker.testing.builders import make_request, make_slot
@@ -178,6 +180,16 @@ class Recording:
 
     def schedule(self, now_us: int) -> Iterable[QueuedRequest]:
         return self.held
+
+    def arrange(self, lanes: Mapping[str, Lane]) -> None:
+        pass
+
+    @property
+    def commitments(self) -> Commitments | None:
+        return None
+
+    def place(self, request: QueuedRequest) -> Place:
+        raise AssertionError("asked for a place of a policy that keeps none")
 
 
 def test_it_wraps_a_policy_that_it_knows_by_the_interface_only() -> None:

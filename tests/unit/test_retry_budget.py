@@ -39,7 +39,7 @@ def test_a_clock_that_stands_or_goes_back_changes_nothing() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3 * S), st.integers(0, 60), st.integers(0, 60)), max_size=60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_in_any_ten_seconds_the_tries_are_a_tenth_of_the_requests_and_a_hundred(
     script: list[tuple[int, int, int]],
 ) -> None:

@@ -1,5 +1,7 @@
 """What an agent takes, what it promises, and who gives way (stoker.slots.verdict)."""
 
+from typing import Any
+
 import pytest
 
 from stoker.model.function import Priority
@@ -27,7 +29,7 @@ class Agent:
         self.busy_us = 10
         self.queued: dict[str, QueuedRequest] = {}
 
-    def sight(self, **changed: object) -> Sight:
+    def sight(self, **changed: Any) -> Sight:
         found: dict[str, object] = {"rooms": ((LANE, Room(1, (self.busy_us,))),)}
         return Sight(**found | changed)  # type: ignore[arg-type]
 
@@ -39,7 +41,7 @@ class Agent:
         objective_us: int = 100,
         priority: Priority = Priority.STANDARD,
         flow: str = FLOWS[0],
-        **changed: object,
+        **changed: Any,
     ) -> Verdict:
         request = make_request(
             name, flow=flow, arrival_us=0, objective_us=objective_us, timeout_us=10_000, predicted_exec_us=exec_us
@@ -152,7 +154,7 @@ def test_observe_takes_everything_and_says_what_it_would_have_done(agent: Agent)
 def test_a_policy_without_a_fixed_order_estimates_and_says_so() -> None:
     agent = Agent("mqfq-sticky")
     assert agent.policy.commitments is None
-    sight = {"rooms": (), "servers": 1, "remaining_us": (10,), "flows": frozenset(FLOWS)}
+    sight: dict[str, Any] = {"rooms": (), "servers": 1, "remaining_us": (10,), "flows": frozenset(FLOWS)}
     assert agent.ask("a", **sight).estimated
     refused = agent.ask("b", objective_us=15, **sight)
     assert refused.refusal is not None
@@ -161,7 +163,13 @@ def test_a_policy_without_a_fixed_order_estimates_and_says_so() -> None:
 
 def test_the_utilisation_threshold_looks_at_work_only() -> None:
     agent = Agent("batch")
-    sight = {"rule": Rule.UTILISATION, "rooms": (), "servers": 1, "remaining_us": (10,), "flows": frozenset(FLOWS)}
+    sight: dict[str, Any] = {
+        "rule": Rule.UTILISATION,
+        "rooms": (),
+        "servers": 1,
+        "remaining_us": (10,),
+        "flows": frozenset(FLOWS),
+    }
     # 80 % of 100 us: 10 that run, and seven times 10.
     taken = [agent.ask(f"a{number}", **sight).refusal is None for number in range(9)]
     assert taken == [True] * 7 + [False] * 2

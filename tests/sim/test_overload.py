@@ -1,0 +1,42 @@
+"""Goodput under overload, simulated: it stays where it is, each function keeps its share, and promises are kept."""
+
+import pytest
+from overload_world import EXEC_US, GPUS, NAMES, play
+
+from stoker.max_min import max_min
+from stoker.slots.forecast import Rule
+
+pytestmark = [pytest.mark.sim, pytest.mark.timeout(300)]
+
+LOADS = (0.5, 0.8, 1.0, 1.2, 2.0, 5.0, 10.0)
+EXPECTED = {2.0: 0.95, 5.0: 0.90, 10.0: 0.85}
+MILLION = 1_000_000
+
+
+def fair(load: float, mix: tuple[float, ...]) -> list[float]:
+    """The max-min share of each function, in GPU seconds a second."""
+    asked = {name: round(load * GPUS * part / sum(mix) * MILLION) for name, part in zip(NAMES, mix, strict=True)}
+    return [share / MILLION for share in max_min(asked, {}, GPUS * MILLION).values()]
+
+
+@pytest.mark.parametrize("mix", [(1, 1, 1), (4, 1, 1), (1, 1, 4)])
+def test_useful_work_shares_and_promises_are_kept_up_to_ten_times_the_load(mix: tuple[float, ...]) -> None:
+    curves = {load: play(load, mix=mix, seed=3) for load in LOADS}
+    peak = max(curve.useful for curve in curves.values())
+    for load, least in EXPECTED.items():
+        curve = curves[load]
+        assert curve.useful >= least * peak, (load, curve.useful, peak)
+        for name, got, share in zip(NAMES, curve.shares, fair(load, mix), strict=True):
+            assert got >= 0.8 * share, (load, name, got, share)
+    for load, curve in curves.items():
+        assert min(curve.kept) >= 0.99, (load, curve.kept)
+        assert curve.late <= 0.01, (load, curve.late)
+
+
+def test_without_admission_fcfs_collapses() -> None:
+    # Late requests behind all that can be on time do much by themselves; the order of arrival does not.
+    assert len(EXEC_US) == len(NAMES)
+    before = play(0.8, queueing="fcfs", rule=Rule.NONE)
+    after = play(5, queueing="fcfs", rule=Rule.NONE)
+    assert after.useful < 0.5 * before.useful
+    assert play(5, queueing="fcfs").useful > 0.9 * before.useful
