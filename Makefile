@@ -56,7 +56,7 @@ imports: setup ## The layers of the architecture (import-linter)
 	.venv/bin/lint-imports
 
 fast: setup ## The everyday suite: unit and property tests
-	$(PY) -m pytest -m "unit or property" -n logical --dist worksteal
+	$(PY) -m pytest tests/unit tests/property -m "unit or property" -n logical --dist worksteal
 
 programs: setup ## API server, scheduler, helm, Prometheus for the tests, built where they are not in the cache
 	@$(DEV) cluster_e2e programs

@@ -3,13 +3,20 @@
 Property tests draw the same examples on every run, so that a red run means a change; STOKER_EXPLORE=1 draws new ones.
 """
 
+import gc
+from collections.abc import Iterator
+
 import pytest
+import structlog
 from hypothesis import settings
 from settings_of_tests import EXPLORE
 
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=60)
 settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("explore" if EXPLORE else "same")
+
+# Where rich is installed, structlog draws each traceback that a test provokes, with all locals: up to half a second.
+structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 
 LAYERS = ("unit", "property", "golden", "contract", "sim", "e2e", "cluster")
 
@@ -35,6 +42,17 @@ class LayerTimes:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(LayerTimes(), "stoker-layer-times")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collection makes a million objects that stay: neither it nor any test is to look through them for garbage."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

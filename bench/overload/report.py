@@ -13,7 +13,7 @@ from msgspec import Struct
 from stoker_sim.results.result import Chart, Table
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
-NAMES = ("limits", "curve", "diversion", "metastability", "isolation", "dead", "tickets", "timeout")
+NAMES = ("limits", "curve", "diversion", "devices", "metastability", "isolation", "dead", "tickets", "timeout")
 """Experiments in the order of the page."""
 
 

@@ -107,6 +107,7 @@ def _function(world: World, function: Function) -> FunctionView:
         ),
         cost=world.costs.get(function.key),
         classes={name: latency_us / 1000 for name, latency_us in slo.classes.items()},
+        refusals=dict(tally.refusals),
         diverted=dict(tally.diverted),
         origin=function.origin,
         warnings=[*function.warnings, *world.cost_warnings(function)],

@@ -172,7 +172,8 @@ class Embedded:
             routes={
                 "/v1/state": lambda _: self.view(),
                 "/v1/cost": lambda _: self.costs.view(),
-                "/v1/requests/{id}": lambda path: self.records.get(path["id"]),
+                # One under way goes first: a client may use an id again.
+                "/v1/requests/{id}": lambda path: self.gateway.under_way(path["id"]) or self.records.get(path["id"]),
             },
         )
 

@@ -76,11 +76,20 @@ def function_sentences(key: str, view: FunctionView) -> str:
             f"{percent(slo.on_time, slo.offered)} of {slo.offered} requests were on time for {ms(slo.latency_ms)}"
             f" (the objective is {slo.percentile:g} %)" + (f"; {misses}" if misses else "") + f"; {slo.cold} were cold."
         )
+        if view.refusals:
+            lines.append(f"Refused by reason: {_counted(view.refusals)}.")
+        if view.diverted:
+            lines.append(f"Ran on the CPU variant by reason: {_counted(view.diverted)}.")
     else:
         lines.append(f"No request has ended since the start; the objective is {ms(slo.latency_ms)}.")
     if view.cost is not None:
         lines.append(_spent(view.cost))
     return "\n".join(lines + view.warnings)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """`12 PredictedMiss, 3 QueueFull`: the most first."""
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 
 def _spent(cost: CostState) -> str:

@@ -100,6 +100,9 @@ def serve(
 @click.option("--method", metavar="METHOD", help="[default: POST with a body, else GET]")
 @click.option("--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="May be given several times.")
 @click.option("-o", "--output", metavar="FILE", help="Write the body there instead of standard output.")
+@click.option(
+    "--retry", metavar="DURATION", help="While refused, come back when told to, for so long; with its ticket if any."
+)
 @click.option("--url", metavar="URL", help="Base URL of a gateway, instead of a stoker serve of this user.")
 @_PORT
 def invoke_command(
@@ -110,6 +113,7 @@ def invoke_command(
     method: str | None,
     headers: tuple[str, ...],
     output: str | None,
+    retry: str | None,
     url: str | None,
     port: int | None,
 ) -> int:
@@ -127,6 +131,7 @@ def invoke_command(
         method=method,
         headers=headers,
         output=output,
+        retry=retry,
         url=url,
         port=port,
     )
@@ -188,9 +193,6 @@ def doctor_command() -> int:
     from stoker_node.nvml import NvmlProbe
 
     return doctor(os.environ, NvmlProbe)
-
-
-stoker.add_command(sim)
 
 
 stoker.add_command(sim)

@@ -31,6 +31,8 @@ class Tally(Struct):
     """Requests that found no warm replica."""
     diverted: dict[str, int] = field(default_factory=dict)
     """Those that ran on the CPU variant although there is a GPU, by why (stoker.reasons.DeviceReason)."""
+    refusals: dict[str, int] = field(default_factory=dict)
+    """Those that were refused, by why (stoker.reasons.Reason)."""
     recent_exec_us: dict[Variant, deque[int]] = field(default_factory=dict)
 
     def count(self, record: RequestRecord) -> None:
@@ -53,6 +55,8 @@ class Tally(Struct):
                 self.recent_exec_us.setdefault(record.variant, deque(maxlen=_RECENT)).append(record.exec_us)
         elif record.outcome is Outcome.REFUSED:
             self.refused += 1
+            if record.reason is not None:
+                self.refusals[record.reason.value] = self.refusals.get(record.reason.value, 0) + 1
         elif record.outcome is Outcome.EXPIRED:
             self.expired += 1
         else:

@@ -68,6 +68,8 @@ class FunctionView(Struct, kw_only=True, rename="camel"):
     """None: nothing here has a price."""
     classes: dict[str, float] = {}
     """Latency objectives of the classes in milliseconds."""
+    refusals: dict[str, int] = {}
+    """Requests that were refused, by why."""
     diverted: dict[str, int] = {}
     """Requests that ran on the CPU variant although there is a GPU, by why."""
     origin: str = ""

@@ -63,7 +63,7 @@ def _functions(view: StateView) -> Table:
     table.add_column("FUNCTION", overflow="fold", min_width=10)
     table.add_column("READY", overflow="fold", min_width=6)
     # Names wrap on a narrow terminal, figures never.
-    for name in ("REPLICAS", "REQUESTS", "DONE", "ON TIME", "SLO", "EXEC", "COLD"):
+    for name in ("REPLICAS", "REQUESTS", "DONE", "ON TIME", "REFUSED", "SLO", "EXEC", "COLD"):
         table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     for key, function in sorted(view.functions.items()):
         states = (ReplicaState.WARM, ReplicaState.STARTING, ReplicaState.DRAINING)
@@ -80,6 +80,7 @@ def _functions(view: StateView) -> Table:
             "/".join(str(count) for count in requests),
             str(function.slo.offered),
             percent(function.slo.on_time, function.slo.offered),
+            str(function.slo.refused),
             ms(function.slo.latency_ms),
             _exec_p50(function),
             str(function.slo.cold),

@@ -10,14 +10,20 @@ is the agent's own and comes as its refusal; that of a cold one is made here fro
 from collections.abc import Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from stoker.cost.costs import Bound
 from stoker.model.function import Function, OnMiss, QueueBounds, Variant
 from stoker.reasons import DeviceReason, Reason
 
 MIN_RETRY_AFTER_US = 50_000
 """Nobody is told to come back sooner: it would only add load."""
 NEVER_RETRY_AFTER_US = 60_000_000
-"""When to come back where no device could ever serve: only a change of the function or of the devices helps."""
+"""When to come back where no device could ever serve: only a change of the function or of the devices helps. Nor is a
+queue forecast for longer.
+"""
+_LONGEST_US = 24 * 3_600_000_000
+"""No timeout is longer."""
 
 
 class Forecast(Struct, frozen=True, kw_only=True):
@@ -36,13 +42,20 @@ class Forecast(Struct, frozen=True, kw_only=True):
     """The prediction is a mean or a prior, without a calibrated margin."""
     unplaceable: str = ""
     """Why no device could ever hold a replica, in words; empty: one could."""
+    denied: str = ""
+    """Why a bound on cost pays for no replica now, in words; empty: one may be had."""
+    denied_us: int | None = 0
+    """For how long; None: time alone changes nothing."""
 
     @property
     def finish_us(self) -> int:
         """Predicted time from now to the end of one more request. While none is warm, `wait_us` may count the rest
         of a start that is under way, so the larger of the two is taken, not their sum.
         """
-        return self.exec_us + (self.wait_us if self.warm else max(self.start_us, self.wait_us))
+        if self.warm:
+            return self.exec_us + self.wait_us
+        denied_us = _LONGEST_US if self.denied_us is None else self.denied_us
+        return self.exec_us + max(self.start_us, self.wait_us) + denied_us
 
 
 class Send(Struct, frozen=True, tag=True, omit_defaults=True):
@@ -68,6 +81,9 @@ class Refuse(Struct, frozen=True, tag=True, omit_defaults=True):
     estimated: bool = False
     detail: str = ""
 
+
+_LEFT_FOR = {Reason.OVER_SHARE: DeviceReason.OVER_SHARE, Reason.COST_BOUND: DeviceReason.COST_BOUND}
+"""Why a request was not taken on the variant that it left, where that is no predicted miss."""
 
 Choice = Send | Hold | Refuse
 Forecasts = Mapping[Variant, Forecast]
@@ -162,16 +178,44 @@ def after_miss(
                 continue
             if other.finish_us <= remaining_us:
                 return (Send(second) if other.warm else Hold(second)), index + 1
-        elif forecast is None or not forecast.unplaceable:
+        elif forecast is None or not (forecast.unplaceable or forecast.denied):
             warm = forecast is not None and forecast.warm
             if not warm and not wakes:
                 return Refuse(Reason.SCALED_TO_ZERO), len(actions)
             return (Send(first, late_ok=True) if warm else Hold(first, late_ok=True)), index + 1
     if forecast is not None and forecast.unplaceable:
         return Refuse(Reason.NO_FITTING_DEVICE, detail=forecast.unplaceable), len(actions)
+    if forecast is not None and forecast.denied:
+        return Refuse(Reason.COST_BOUND, detail=forecast.denied), len(actions)
     if forecast is None:
         return Refuse(Reason.PREDICTED_MISS), len(actions)
     return Refuse(Reason.PREDICTED_MISS, forecast.finish_us, forecast.estimated), len(actions)
+
+
+def barred(bound: Bound | None, known: Forecast | None, now_us: int) -> Forecast | None:
+    """What is known of a variant of which a bound on cost pays for no replica: what is warm or starts serves all the
+    same, unless each request is too dear. `bound`: of the variant, on the clock of `now_us`; one that is over is none.
+    """
+    if bound is None or (bound.until_us is not None and bound.until_us <= now_us):
+        return known
+    if known is not None and (known.warm or known.starting) and not bound.warm_too:
+        return known
+    return replace(
+        known or Forecast(measured=False),
+        warm=0,
+        starting=0,
+        wait_us=0,
+        denied=bound.detail,
+        denied_us=None if bound.until_us is None else bound.until_us - now_us,
+    )
+
+
+def under(bounds: Mapping[Variant, Bound], known: Forecasts, now_us: int) -> Forecasts:
+    """What is known of the variants of a function under these bounds on cost."""
+    if not bounds:
+        return known
+    found = {variant: barred(bound, known.get(variant), now_us) for variant, bound in bounds.items()}
+    return {**known, **{variant: forecast for variant, forecast in found.items() if forecast is not None}}
 
 
 def unless_missed(choice: Choice, otherwise: Send | Hold) -> Choice:
@@ -179,16 +223,20 @@ def unless_missed(choice: Choice, otherwise: Send | Hold) -> Choice:
     return otherwise if isinstance(choice, Refuse) and choice.reason is Reason.PREDICTED_MISS else choice
 
 
-def misses_cpu(function: Function, choice: Choice, start: int, end: int, course: Course = PRIMARY) -> bool:
-    """Whether a walk from step `start` to `end` wanted the CPU variant and could not have it: it is wanted warm then,
-    or a CPU variant that starts more slowly than its objective would never serve anybody.
+def missed_variants(
+    function: Function, choice: Choice, start: int, end: int, course: Course = PRIMARY
+) -> tuple[Variant, ...]:
+    """The variants that a walk from step `start` to `end` wanted and could not have, beside a first one on the GPU,
+    which is woken for every request: they are wanted warm then, or a variant that starts more slowly than its objective
+    would never serve anybody.
     """
-    taken = not isinstance(choice, Refuse) and choice.variant is Variant.CPU
-    if taken or not may_choose(function):
-        return False
-    if course.variant is Variant.CPU:
-        return True
-    return course.crosses and OnMiss.DIVERT in function.spec.on_predicted_miss[start:end]
+    if not may_choose(function):
+        return ()
+    wanted = [Variant.CPU] if course.variant is Variant.CPU else []
+    if course.crosses and OnMiss.DIVERT in function.spec.on_predicted_miss[start:end]:
+        wanted.append(Variant.GPU if wanted else Variant.CPU)
+    taken = None if isinstance(choice, Refuse) else choice.variant
+    return tuple(variant for variant in wanted if variant is not taken)
 
 
 def device_reason(
@@ -200,7 +248,7 @@ def device_reason(
     if choice.late_ok:
         return DeviceReason.SERVED_LATE
     if choice.variant is not (course.variant or function.primary):
-        return DeviceReason.OVER_SHARE if refused is Reason.OVER_SHARE else DeviceReason.PREDICTED_MISS
+        return _LEFT_FOR.get(refused, DeviceReason.PREDICTED_MISS)
     return DeviceReason.NOT_WARM_ELSEWHERE if course.wakes_cpu else DeviceReason.CHOSEN
 
 
@@ -208,6 +256,10 @@ def retry_after_us(forecast: Forecast | None) -> int:
     """When a refused client may come back: the predicted wait, or the predicted start while nothing is warm."""
     if forecast is None:
         return 1_000_000
-    if forecast.unplaceable:
+    if forecast.unplaceable or forecast.denied_us is None:
         return NEVER_RETRY_AFTER_US
-    return max(MIN_RETRY_AFTER_US, forecast.wait_us if forecast.warm else max(forecast.start_us, forecast.wait_us))
+    if forecast.denied:
+        return max(MIN_RETRY_AFTER_US, forecast.denied_us + forecast.start_us)
+    if forecast.warm:
+        return max(MIN_RETRY_AFTER_US, min(NEVER_RETRY_AFTER_US, forecast.wait_us))
+    return max(MIN_RETRY_AFTER_US, forecast.start_us, min(NEVER_RETRY_AFTER_US, forecast.wait_us))

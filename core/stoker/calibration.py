@@ -12,8 +12,9 @@ since q cannot climb above the largest score by more than STEP nor fall below th
 A score is held against the margin of the moment at which it comes back, not of the admission: a shift that finds many
 requests under way is learnt once, and costs at most those (docs/concepts/theory.md has both parts).
 
-A function with fewer than POOL_BELOW scores takes the margin of all functions with its percentile; an own one begins
-there. Parts per million throughout, so that a replay is bit for bit. It knows no requests and no clock.
+A function with fewer than POOL_BELOW scores takes the margin of all functions with its percentile. Its own one is made
+of its own scores from the first on: what others were wrong by says nothing of it once there are enough of them. Parts
+per million throughout, so that a replay is bit for bit. It knows no requests and no clock.
 """
 
 from collections.abc import Iterable
@@ -43,8 +44,6 @@ class _Tracker(Struct):
 
     def observe(self, score: int, alpha: int) -> bool:
         missed = score > self.margin
-        self.scores += 1
-        self.covered += not missed
         moved = STEP * ((ONE if missed else 0) - alpha) + self.drift
         step, self.drift = divmod(moved, ONE)
         self.margin += step
@@ -71,12 +70,13 @@ class Calibration:
             pool = self._pools[alpha] = _Tracker()
         own = self._own.get((key, alpha))
         if own is None:
-            own = self._own[key, alpha] = _Tracker(margin=pool.margin)
-        if own.scores < POOL_BELOW:
-            # Its margin is the pool's until then: it is scored by what was used for it.
-            own.margin, own.drift = pool.margin, pool.drift
-        pool.observe(score, alpha)
-        return own.observe(score, alpha)
+            own = self._own[key, alpha] = _Tracker()
+        by_pool, by_own = pool.observe(score, alpha), own.observe(score, alpha)
+        # It is counted by what was used for it.
+        covered = by_pool if own.scores < POOL_BELOW else by_own
+        own.scores += 1
+        own.covered += covered
+        return covered
 
     def margin_ppm(self, key: str, percentile: float) -> int:
         """What to add to a predicted finish time of the function, in millionths of it, so that `percentile` of the

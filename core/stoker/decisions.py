@@ -40,7 +40,10 @@ class RequestRecord(Struct, kw_only=True, rename="camel"):
     """What its agent promised of it (stoker.wire.agent.H_PROMISED); empty: nothing, or it did not get that far."""
     cold: bool = False
     diverted: bool = False
+    dispatched: bool = False
+    """A replica was given it."""
     outcome: Outcome | None = None
+    """None: it has not ended."""
     reason: Reason | None = None
     status: int = 0
     detail: str = ""
@@ -55,5 +58,7 @@ class RequestRecord(Struct, kw_only=True, rename="camel"):
     on_time: bool | None = None
     predicted_finish_us: int | None = None
     retry_after_ms: int | None = None
+    ticket_window_ms: int | None = None
+    """A ticket came with its refusal: a place is kept after `retry_after_ms`, for so long; None: there was none."""
     estimated: bool = False
     steps: list[Step] = []

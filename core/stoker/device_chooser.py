@@ -35,11 +35,6 @@ class DeviceChooser:
         return self._policy.name
 
     @property
-    def foresees(self) -> bool:
-        """Whether course() has to be asked; if not, every request begins on its primary variant."""
-        return self._policy.foresees
-
-    @property
     def sees_load(self) -> bool:
         """Whether course() wants to know what is on the GPUs."""
         return self._policy.sees_load

@@ -12,6 +12,7 @@ from stoker.cost.money import money
 from stoker.decisions import RequestRecord
 from stoker.model.quantity import format_duration
 from stoker.reasons import DeviceReason, Outcome, Reason
+from stoker.tickets import TicketOutcome
 
 _TEXT_MAX = 300
 """Characters of a foreign text that are shown."""
@@ -50,14 +51,18 @@ _HINT: dict[Reason, str] = {
     Reason.PREDICTED_MISS: (
         "raise slo.latency or scaling.maxReplicas, add a cpuVariant, or add ServeLate to onPredictedMiss"
     ),
-    Reason.OVER_SHARE: "raise fairShare or scaling.maxReplicas, or add a cpuVariant",
+    Reason.OVER_SHARE: "raise fairShare, its namespace's weight or scaling.maxReplicas, or add a cpuVariant",
     Reason.COST_BOUND: "raise slo.maxCostPerHour or maxCostPerThousandRequests; `stoker cost` shows what was spent",
-    Reason.SHED: "raise priority, as far as the namespace may, or come back when Retry-After says",
+    Reason.SHED: "raise priority, as far as its namespace may",
     Reason.HOLD_FULL: "keep replicas of the busiest functions warm (scaling.minReplicas)",
     Reason.NO_FITTING_DEVICE: "lower gpu.memory or widen gpu.products; `stoker doctor` lists the devices",
     Reason.SCALED_TO_ZERO: "send a request to another path, or set scaling.minReplicas to 1",
     Reason.TIMEOUT: "raise timeout (or Stoker-Deadline-Ms), or keep a replica warm (scaling.minReplicas)",
     Reason.REPLICA_FAILED: "read the replica's last lines of output in the log of the platform",
+    Reason.CONTROL_PLANE_UNAVAILABLE: "look at /readyz and at the log of the platform",
+    Reason.NO_REPLICA: "send it again: a replica is started",
+    Reason.DRAINING: "send it to another gateway, or when the platform is back",
+    Reason.HEADERS_TOO_LARGE: "send fewer or shorter headers",
     Reason.BAD_REPLICA_ANSWER: "check that container.port is the port of an HTTP/1.1 server",
     Reason.BODY_TOO_SLOW: "send the body faster; a request holds a slot while its body comes",
     Reason.FUNCTION_NOT_FOUND: "check the namespace and the name in the URL; `stoker top` lists the functions",
@@ -71,7 +76,13 @@ _HINT: dict[Reason, str] = {
 """What the reader can do, where there is something."""
 
 
-_PROMISE = re.compile(r"predicted=(-?[0-9.]{1,20}), latest=(-?[0-9.]{1,20})")
+_COLD_MISS_HINT = (
+    "keep a replica warm (scaling.minReplicas, scaling.preWarm), raise slo.coldLatency (or timeout, where it is not "
+    "set), or add ServeLate to onPredictedMiss"
+)
+"""Of a predicted miss that waited for no slot but for a start."""
+
+_PROMISE = re.compile(r"predicted=(-?[0-9.]{1,20}), latest=(-?[0-9.]{1,20})(, estimated)?")
 
 _WHY_THERE: dict[DeviceReason | None, str] = {
     None: "",
@@ -80,6 +91,7 @@ _WHY_THERE: dict[DeviceReason | None, str] = {
     DeviceReason.CHOSEN: ": the device-choice policy sent it there",
     DeviceReason.PREDICTED_MISS: ": it was predicted to miss its objective on the GPU",
     DeviceReason.OVER_SHARE: ": its function had used up its share of the GPUs",
+    DeviceReason.COST_BOUND: ": a bound on its cost does not pay for a GPU now",
     DeviceReason.SERVED_LATE: ": a miss was predicted, and late requests are served",
 }
 
@@ -89,7 +101,7 @@ def explain(record: RequestRecord) -> str:
     about = (f"{record.method} {record.path}".strip(), record.function, record.arrived_at)
     lines = [f"Request {_clean(record.id)}: {', '.join(_clean(part) for part in about if part)}", _headline(record)]
     if record.detail:
-        lines.append(f"Detail: {_clean(record.detail)}")
+        lines.append(f"Detail: {_sentence(_clean(record.detail))}")
     if promised := _promised(record):
         lines.append(promised)
     if phases := _phases(record):
@@ -117,7 +129,7 @@ def _headline(record: RequestRecord) -> str:
                 " The work may have been done, so it was not tried again."
             )
         case None:
-            return "Not ended yet: it still waits or runs."
+            return f"Not ended yet{after}: {_where_it_is(record)}."
 
 
 def _served(record: RequestRecord) -> str:
@@ -156,9 +168,29 @@ def _promised(record: RequestRecord) -> str:
     """What its agent promised of it, beside what became of that."""
     found = _PROMISE.fullmatch(record.promise)
     if found is None:
-        return ""
-    predicted, latest = (format_duration(round(float(figure) * 1000)) for figure in found.groups())
-    return f"Promised at the agent: an end after {predicted}, with the margin of its percentile after {latest}."
+        return f"Nothing was promised of it: {_why_unpromised(record)}." if _is_unpromised(record) else ""
+    *figures, estimated = found.groups()
+    predicted, latest = (format_duration(round(float(figure) * 1000)) for figure in figures)
+    said = f"an end after {predicted}, with the margin of its percentile after {latest}."
+    if record.outcome is Outcome.SERVED and record.on_time is False and not record.cold:
+        said += " It was not kept."
+    if estimated:
+        return f"Estimated at the agent, and guarded by no schedule: {said}"
+    return f"Promised at the agent: {said}"
+
+
+def _is_unpromised(record: RequestRecord) -> bool:
+    return record.outcome is Outcome.SERVED and record.on_time is not None and not record.promise
+
+
+def _why_unpromised(record: RequestRecord) -> str:
+    if record.ticket == TicketOutcome.HONOURED:
+        return "it had a place, kept by its ticket"
+    if record.device_reason is DeviceReason.SERVED_LATE:
+        return "it was predicted to miss its objective, and late requests are served"
+    if record.cold:
+        return "it waited for a start"
+    return "it was taken to learn how long it takes, or by a policy that promises nothing (GpuPolicy spec.admission)"
 
 
 def _code(record: RequestRecord) -> str:
@@ -173,21 +205,38 @@ def _why(record: RequestRecord) -> str:
 def _prediction(record: RequestRecord) -> str:
     if record.predicted_finish_us is None:
         return ""
-    estimated = " (an estimate from means)" if record.estimated else ""
-    return (
-        f" It would have ended after {format_duration(record.predicted_finish_us)}{estimated}"
-        f"; its objective was {format_duration(record.objective_us)}."
-    )
+    how = ""
+    if record.estimated:
+        how = " (an estimate from means)"
+    elif record.reason is Reason.PREDICTED_MISS and record.predicted_finish_us <= record.objective_us:
+        # What is compared with the objective is the prediction with its margin.
+        how = ", or later by the margin for its percentile"
+    objective = format_duration(record.objective_us)
+    may = f"a cold one may take {objective}" if _is_cold_miss(record) else f"its objective was {objective}"
+    return f" It would have ended after {format_duration(record.predicted_finish_us)}{how}; {may}."
+
+
+def _is_cold_miss(record: RequestRecord) -> bool:
+    """It found no warm replica and was refused for the time that a start takes."""
+    return record.reason is Reason.PREDICTED_MISS and record.objective_us > record.latency_us
 
 
 def _where_it_expired(record: RequestRecord) -> str:
-    if record.exec_us is not None:
+    if record.exec_us is not None or record.dispatched:
         return "while it ran"
     if record.queue_us is not None:
         return "while it was queued for a busy replica"
     if record.cold:
         return "while it waited for a replica to start"
     return "before it ran"
+
+
+def _where_it_is(record: RequestRecord) -> str:
+    if record.dispatched:
+        return "a replica runs it"
+    if record.cold and not record.start_us:
+        return "it waits for a replica to start"
+    return "it waits in a queue, or its body is on its way"
 
 
 def _phases(record: RequestRecord) -> str:
@@ -212,10 +261,21 @@ def _timeline(record: RequestRecord) -> Iterator[str]:
 def _hint(record: RequestRecord) -> str:
     hints = []
     if record.retry_after_ms is not None:
-        hints.append(f"try again in {format_duration(record.retry_after_ms * 1000)}")
-    if record.reason in _HINT:
+        retry = f"try again in {format_duration(record.retry_after_ms * 1000)}"
+        if record.ticket_window_ms is not None:
+            window = format_duration(record.ticket_window_ms * 1000)
+            retry += f" with its ticket (Stoker-Ticket), for which a place is kept from then on for {window}"
+        hints.append(retry)
+    if _is_cold_miss(record):
+        hints.append(_COLD_MISS_HINT)
+    elif record.reason in _HINT:
         hints.append(_HINT[record.reason])
     return "; or ".join(hints)
+
+
+def _sentence(text: str) -> str:
+    """As a sentence: platforms write parts of one, replicas what they like."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "...")) else ".")
 
 
 def _clean(text: str) -> str:

@@ -74,6 +74,13 @@ TICKETS_SHOWN = MetricSpec(
     "agent_gone).",
     (*_FUNCTION, "outcome"),
 )
+REFUSED_UNASKED = MetricSpec(
+    "stoker_requests_refused_unasked_total",
+    Kind.COUNTER,
+    "Times that a gateway asked no agent for a request, since all of them had said with the refusal of another one, "
+    "moments before, that they would refuse it. It was refused, or went to its other variant.",
+    _FUNCTION,
+)
 RETRIES = MetricSpec(
     "stoker_retries_total",
     Kind.COUNTER,
@@ -118,8 +125,8 @@ ADMISSIONS = MetricSpec(
 BROKEN_PROMISES = MetricSpec(
     "stoker_promises_broken_total",
     Kind.COUNTER,
-    "Requests that were promised to be on time and were not: dropped before their dispatch (dropped), shed for a "
-    "higher priority (shed), or ended late (late).",
+    "Requests that were promised to be on time, or estimated to be, and were not: dropped before their dispatch "
+    "(dropped), shed for a higher priority (shed), or ended late (late).",
     (*_VARIANT, "how"),
 )
 FINISHES = MetricSpec(

@@ -153,6 +153,7 @@ class DeviceReason(StrEnum):
     NOT_WARM_ELSEWHERE = "NotWarmElsewhere"  # the device choice wants the other one, which was woken
     PREDICTED_MISS = "PredictedMiss"  # of the other one; here it was predicted on time
     OVER_SHARE = "OverShare"  # its function had used up its share of the other one's devices
+    COST_BOUND = "CostBound"  # a bound on cost does not pay for the other one
     SERVED_LATE = "ServedLate"  # a miss was predicted, and the function has late requests served
 
 

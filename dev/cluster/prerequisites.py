@@ -63,7 +63,9 @@ def install_packages(packages: list[str]) -> None:
     if not packages:
         return
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages]
+    # Somebody else may be installing something at this moment.
+    wait = ["-o", "DPkg::Lock::Timeout=120"]
+    install = ["apt-get", *wait, "install", "--yes", "--quiet", "--no-install-recommends", *packages]
     done = subprocess.run(install, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:  # the package lists may be missing or old
         subprocess.run(["apt-get", "update", "--quiet"], capture_output=True, check=False, env=environment)

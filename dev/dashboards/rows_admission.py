@@ -7,7 +7,8 @@ from stoker import metrics as m
 FEW = 10
 _FUNCTION = "{{namespace}}/{{function}}"
 _OF = ("namespace", "function")
-_PROMISED = {"verdict": '="Promised"'}
+_PROMISED = {"verdict": '=~"Promised|Estimated"'}
+"""What no schedule guards is counted among the broken ones too."""
 _PROMISES = q.rate(m.ADMISSIONS, where=_PROMISED)
 _COVERED = {"covered": '="true"'}
 
@@ -25,8 +26,8 @@ def add_admission(page: Page) -> None:
         ),
         lines(
             "Promises broken",
-            "Share of the requests that were promised to be on time and were dropped, shed or late. Compare it with "
-            "1 - slo.percentile / 100.",
+            "Share of the requests that were promised to be on time (or estimated to be, where no schedule guards it) "
+            "and were dropped, shed or late. Compare it with 1 - slo.percentile / 100.",
             "percentunit",
             Line(f"{q.rate(m.BROKEN_PROMISES, 'how')} / ignoring(how) group_left {_PROMISES}", "{{how}}"),
         ),
@@ -64,7 +65,7 @@ def add_cost(page: Page) -> None:
             "Executions, idle warm replicas, replicas that start, and device time that nobody was charged for.",
             "short",
             Line(f"{q.rate(m.COST, 'phase')} {hourly}", "{{phase}}"),
-            Line(f"{q.or_zero(q.rate(m.COST_UNALLOCATED))} {hourly}", "unallocated"),
+            Line(f"({q.or_zero(q.rate(m.COST_UNALLOCATED))}) {hourly}", "unallocated"),
             stacked=True,
         ),
     )

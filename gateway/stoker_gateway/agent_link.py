@@ -11,6 +11,7 @@ from ssl import SSLContext
 import msgspec
 import structlog
 
+from stoker.closed_book import ClosedBook
 from stoker.model.function import Variant
 from stoker.tickets import agent_mark
 from stoker.wire.agent import LOAD_PATH, LOAD_STALE_S, LoadFrame, VariantLoad
@@ -66,6 +67,8 @@ class AgentLink:
         """The agent's last word on each function; empty while the agent is unusable."""
         self.sent: Counter[tuple[str, Variant]] = Counter()
         """Requests that went there since its last word, which therefore does not count them."""
+        self.closed = ClosedBook()
+        """What it said of requests to come, with refusals, since its last word."""
         self.usable = False
         """It speaks, and it accepts requests."""
         self.heard = False
@@ -114,6 +117,7 @@ class AgentLink:
         for key in frame.removed:
             self.functions.pop(key, None)
         self.sent.clear()
+        self.closed.clear()
         self.usable = frame.accepting
         self.heard = True
         self._on_frame(changed)

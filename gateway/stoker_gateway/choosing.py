@@ -7,7 +7,7 @@ GpuPolicy acts in a gateway is kept here.
 from collections.abc import Callable, Mapping
 
 from stoker import admission
-from stoker.admission import Choice, Course, Hold, Refuse, Send, device_reason, misses_cpu, unless_missed
+from stoker.admission import Choice, Course, Hold, Refuse, Send, device_reason, missed_variants, unless_missed
 from stoker.decider import Decider
 from stoker.device_chooser import NOBODY
 from stoker.model.function import OnMiss, Variant
@@ -24,8 +24,9 @@ _WHY = {
     Reason.PREDICTED_MISS: "predicted to miss its objective",
     Reason.OVER_SHARE: "over its share",
     Reason.SHED: "gave way to a higher priority",
+    Reason.COST_BOUND: "not paid for by a bound on cost",
 }
-"""By each of MISSES."""
+"""By each of MISSES, and what a gateway finds out itself."""
 
 
 class Choosing:
@@ -59,33 +60,33 @@ class Choosing:
         """
         if policy.device_choice != self._chooser.name:
             self._chooser.exchange(policy.device_choice, self._params)
-        self._enforces = policy.admission is AdmissionMode.ENFORCE
+        # Without an admission policy nobody is refused for a predicted miss, also not by the gateway while it is cold.
+        self._enforces = policy.admission is AdmissionMode.ENFORCE and policy.admission_policy != "none"
         self.prices = policy.prices
 
     def knows_first(self, state: FunctionState) -> bool:
         """Whether every request of the function goes to its primary variant first, so that it can be woken before
         first() is asked.
         """
-        return not (state.chooses and self._chooser.foresees)
+        return not state.chooses
 
     def first(self, visit: Visit, state: FunctionState) -> Choice:
         """Where a visit that was let in goes first."""
         if not state.chooses:
             visit.device_reason = DeviceReason.ONLY_VARIANT
             wanted = state.primary
-        elif self._chooser.foresees:
+        else:
             visit.course = self._course(visit, state)
             wanted = state.variant(visit.course.variant or state.primary.variant)
             visit.device_reason = device_reason(state.function, _SEND[wanted.variant], visit.course)
-        else:
-            visit.device_reason = DeviceReason.CHOSEN
-            wanted = state.primary
         return _SEND[wanted.variant] if wanted.warm else self._first_cold(visit, state, wanted.variant)
 
     def after_miss(
         self, visit: Visit, state: FunctionState, on: Variant, refused: Reason, said: Refusal | None = None
     ) -> Choice:
-        """Where it goes when an agent has refused it `on` a variant, for one of MISSES, with these words."""
+        """Where it goes when an agent has refused it `on` a variant, for one of MISSES, with these words; or when a
+        bound on cost has (CostBound).
+        """
         now_us = self._clock_us()
         visit.note(now_us, f"{_WHY[refused]} on the {on} variant{_predicted(said)}")
         step = visit.miss_step
@@ -160,17 +161,21 @@ class Choosing:
         cold_us = state.function.spec.slo.cold_latency_us
         visit.objective_us = visit.timeout_at_us - visit.arrived_us if cold_us is None else cold_us
         visit.objective_at_us = min(visit.timeout_at_us, visit.arrived_us + visit.objective_us)
+        forecasts = self._view.forecasts(state.key)
         choice, visit.miss_step = self._decider.choose(
             state.function,
-            self._view.forecasts(state.key),
+            forecasts,
             visit.objective_at_us - now_us,
             wakes=visit.wakes,
             course=visit.course,
         )
         if not self._enforces:
             choice = unless_missed(choice, Hold(variant, late_ok=True))
-        visit.note(now_us, f"no warm replica of the {variant} variant")
-        self._goes(visit, state, choice, 0)
+        forecast = forecasts.get(variant)
+        denied = forecast is not None and bool(forecast.denied)
+        why = f": {forecast.denied}" if forecast is not None and denied else ""
+        visit.note(now_us, f"no warm replica of the {variant} variant{why}")
+        self._goes(visit, state, choice, 0, Reason.COST_BOUND if denied else Reason.PREDICTED_MISS)
         return choice
 
     def _goes(
@@ -186,10 +191,14 @@ class Choosing:
         """
         if not isinstance(choice, Refuse):
             visit.device_reason = device_reason(state.function, choice, visit.course, refused)
-        if visit.wakes and misses_cpu(state.function, choice, from_step, visit.miss_step, visit.course):
-            state.cpu.last_wake_us = self._clock_us()
+        if not visit.wakes:
+            return
+        missed = missed_variants(state.function, choice, from_step, visit.miss_step, visit.course)
+        for variant in missed:
+            state.variant(variant).last_wake_us = self._clock_us()
+            visit.note(self._clock_us(), f"woke the {variant} variant, which is not predicted on time now")
+        if missed:
             self._on_wake()
-            visit.note(self._clock_us(), "woke the cpu variant, which is not predicted on time now")
 
 
 def _predicted(said: Refusal | None) -> str:

@@ -61,10 +61,23 @@ class Exchange:
 
     async def try_at(self, link: AgentLink, visit: Visit, variant: VariantState, *, late_ok: bool) -> Reply | Bounced:
         """Run it there. Needs `visit.body`, or else streams what the client still sends."""
+        sent_us, visit.closed = self._clock_us(), link.closed
         result = await self._try(link, visit, variant, late_ok=late_ok)
         has_place = visit.said is not None and visit.said.ticket
         if isinstance(result, Bounced) and result.refusal is not None and not has_place:
             visit.said, visit.said_by, visit.said_on = result.refusal, link.mark, variant.variant
+        if isinstance(result, Bounced) and result.refusal is not None and result.refusal.closed_us:
+            due_us = visit.objective_at_us
+            link.closed.note(
+                variant.key,
+                variant.variant,
+                result.refusal,
+                objective_us=due_us - visit.arrived_us,
+                # As the agent was told it: in whole milliseconds from now.
+                due_us=sent_us + (due_us - sent_us) // 1000 * 1000,
+                sent_us=sent_us,
+                now_us=self._clock_us(),
+            )
         return result
 
     async def _try(self, link: AgentLink, visit: Visit, variant: VariantState, *, late_ok: bool) -> Reply | Bounced:
@@ -114,6 +127,7 @@ class Exchange:
             connection.release()
             return result
         visit.redemption = head.get(b"stoker-ticket") or visit.redemption
+        visit.reopen()
         while await connection.read():
             pass
         if not connection.renew():
@@ -167,6 +181,7 @@ class Exchange:
             if head.status == 102:
                 visit.dispatched = True
                 visit.leave_queue()
+                visit.reopen()
                 if visit.place:
                     visit.redemption = head.get(b"stoker-ticket") or visit.redemption
 

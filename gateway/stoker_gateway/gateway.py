@@ -25,6 +25,7 @@ from stoker.tickets import TicketKeys
 from stoker_gateway.access import Prover, denial, open_to_all
 from stoker_gateway.agent_link import AgentDial
 from stoker_gateway.choosing import Choosing
+from stoker_gateway.closed_doors import ClosedDoors
 from stoker_gateway.config import AgentAddress, GatewaySettings
 from stoker_gateway.demand_book import DemandBook
 from stoker_gateway.hangups import HangupWatch
@@ -38,6 +39,7 @@ from stoker_gateway.routing import NoRoute, RoutingTable, host_name
 from stoker_gateway.screening import Screened, screen
 from stoker_gateway.serving import Serving, forecast_of
 from stoker_gateway.ticketing import Ticketing
+from stoker_gateway.turnstile import Turnstile
 from stoker_gateway.visit import FunctionState, Visit
 
 LAST_TURNS = 8
@@ -63,8 +65,7 @@ class Gateway:
     ) -> None:
         """`why_waiting` says in words what a function (by key) is waiting for; asked when a held request expires.
 
-        `prover` finds out who calls functions that are not open to all; None: everybody may call everything here.
-        `by_path` as for the RoutingTable.
+        `prover` finds out who calls functions that are not open to all; None: everybody may. `by_path`: RoutingTable.
         """
         self._clock_us = clock_us
         self._settings = settings
@@ -85,7 +86,8 @@ class Gateway:
         self._ticketing = Ticketing(metrics, clock_us)
         self._shares = decider.make_shares(settings.max_connections, settings.hold_bytes, "under way")
         self._replies = Replies(clock_us, lambda visit: forecast_of(self._view, visit), self._ticketing)
-        self._books = Books(metrics, on_record, clock_us)
+        self._books = Books(metrics, on_record, clock_us, self._live)
+        self.under_way = self._books.under_way
         self._choosing = Choosing(
             clock_us=clock_us,
             view=self._view,
@@ -102,8 +104,10 @@ class Gateway:
             choosing=self._choosing,
             ticketing=self._ticketing,
             retries=Retries(metrics, clock_us),
+            doors=ClosedDoors(metrics, clock_us),
         )
         self._hangups = HangupWatch(self._live, settings.hangup_poll_s)
+        self._turnstile = Turnstile()
         self._draining = False
         self._emptied: asyncio.Event | None = None
         self._listener: asyncio.Server | None = None
@@ -209,9 +213,7 @@ class Gateway:
         self._view.set_unplaceable(unplaceable)
 
     def set_bounds(self, bounds: Bounds) -> None:
-        """By function key and variant: why requests may not have it for what it costs, and until when on this
-        gateway's clock. They are refused with 429 CostBound (or diverted).
-        """
+        """What requests may not have for its cost, on this gateway's clock: they get 429 CostBound, or are diverted."""
         self._view.set_bounds(bounds)
 
     @property
@@ -252,6 +254,7 @@ class Gateway:
 
     async def _handle(self, inbound: Inbound) -> Reply:
         now_us = self._clock_us()
+        await self._turnstile.enter()
         screened = screen(inbound.message, self._settings.max_head_bytes)
         visit = Visit(inbound, screened, now_us)
         refused = self._direct(visit, screened, now_us)
@@ -261,6 +264,7 @@ class Gateway:
             refused = self._let_in(visit, screened, now_us)
         if refused is not None:
             self._books.close(visit)
+            visit.leave()
             return refused
         assert state is not None
         loop = asyncio.get_running_loop()
@@ -366,12 +370,9 @@ class Gateway:
             return refuse(visit, Reason.QUEUE_FULL, f"The queue of {state.key} is full (spec.queue).")
         if self._shares.full(function.namespace, visit.kept_bytes):
             self._on_demand()
-            return refuse(
-                visit,
-                Reason.HOLD_FULL,
-                "The namespace has as many requests here, or bodies of them, as leave room for others.",
-            )
-        return None
+            detail = "The namespace has as many requests here, or bodies of them, as leave room for others."
+            return refuse(visit, Reason.HOLD_FULL, detail)
+        return self._serving.at_once(visit, state)
 
     def _malformed(self, inbound: Inbound, reason: Reason, detail: str) -> Reply:
         """What aiohttp's parser refused, before there was anything to look at."""
@@ -385,7 +386,7 @@ class Gateway:
             state = self._states.get(key)
             if state is not None:
                 self._see_warmth(state)
-        self._room.release_warm(self._view.room)
+        self._room.release_warm(self._view.room, self._view.paid_us)
 
     def _see_warmth(self, state: FunctionState) -> None:
         for variant in (state.gpu, state.cpu):

@@ -30,7 +30,9 @@ class HoldRoom:
         return self._shares.full(namespace, body_bytes)
 
     async def wait(self, visit: Visit, state: FunctionState, variant: VariantState) -> bool:
-        """Wait until released; False when the function was deleted. Cancelling gives the place back."""
+        """Wait until released; False when the function was deleted, or there is no point in waiting any more.
+        Cancelling gives the place back.
+        """
         released: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         variant.held[visit] = released
         self._waiting[variant] = state.key
@@ -45,15 +47,28 @@ class HoldRoom:
             self._shares.add(state.function.namespace, -1, -visit.body_bytes)
             self._changed(state)
 
-    def release_warm(self, room: Callable[[str, Variant], int | None]) -> None:
-        """Let go whose variant is warm: as many as there is room for, in the order in which they came; None: all."""
+    def release_warm(
+        self, room: Callable[[str, Variant], int | None], paid_us: Callable[[str, Variant], int | None]
+    ) -> None:
+        """Let go whose variant is warm: as many as there is room for, in the order in which they came; None: all. And
+        those for whom none will be had in their time: `paid_us` is when one could be; None: nothing is in its way.
+        """
         for variant, key in tuple(self._waiting.items()):
             if variant.warm:
                 release(variant, found=True, count=room(key, variant.variant))
+            elif (until_us := paid_us(key, variant.variant)) is not None:
+                give_up(variant, until_us)
 
     def _changed(self, state: FunctionState) -> None:
         self._metrics.set(HELD, len(state.gpu.held) + len(state.cpu.held), *state.labels)
         self._on_change()
+
+
+def give_up(variant: VariantState, until_us: int) -> None:
+    """Wake those that wait for the variant in vain: whose timeout is before that."""
+    for visit, released in variant.held.items():
+        if not released.done() and visit.timeout_at_us < until_us:
+            released.set_result(False)
 
 
 def release(variant: VariantState, *, found: bool, count: int | None = None) -> None:

@@ -8,7 +8,7 @@ already ends there.
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from stoker.admission import Forecast
+from stoker.admission import Forecast, Forecasts, under
 from stoker.agents_choice import GpuCrowd, Told, cheapest_first, forecast, gpu_crowd, room, soonest_first
 from stoker.cost.costs import Bounds
 from stoker.model.function import Variant
@@ -31,7 +31,8 @@ class LoadView:
         self._bounds: Bounds = {}
         self._unusable_since_us: int | None = clock_us()
         self._crowd: GpuCrowd | None = None
-        """Until the next frame."""
+        self._forecasts: dict[str, dict[Variant, Forecast]] = {}
+        """Both until the next frame: under overload each refusal asks."""
 
     def start(self, dial: AgentDial) -> None:
         """From now on agents can be followed, until stop()."""
@@ -75,13 +76,30 @@ class LoadView:
     def set_unplaceable(self, unplaceable: Mapping[str, Mapping[Variant, str]]) -> None:
         """Which variants no device could ever hold, and why in words."""
         self._unplaceable = unplaceable
+        self._forecasts = {}
 
     def set_bounds(self, bounds: Bounds) -> None:
         """Which variants requests may not have for what they cost, on this gateway's clock."""
+        changed = {*self._bounds, *bounds}
         self._bounds = bounds
+        if changed:
+            self._on_frame(changed)
+
+    def paid_us(self, key: str, variant: Variant) -> int | None:
+        """When one more request could end at the earliest, by a bound on cost; None: none is in its way."""
+        found = self.forecasts(key).get(variant) if key in self._bounds else None
+        return self._clock_us() + found.finish_us if found is not None and found.denied else None
+
+    def denied(self, key: str, variant: Variant, until_us: int) -> bool:
+        """Whether a bound on cost keeps the variant from a request that can wait for it until then."""
+        paid_us = self.paid_us(key, variant)
+        return paid_us is not None and paid_us > until_us
 
     def warm(self, key: str, variant: Variant) -> int:
-        """Warm replicas of the variant on agents that accept requests."""
+        """Warm replicas of the variant on agents that accept requests; none where its requests cost too much."""
+        bound = self._bounds.get(key, {}).get(variant)
+        if bound is not None and bound.warm_too:
+            return 0
         total = 0
         for link in self._links:
             if link.usable and (variants := link.functions.get(key)) and (load := variants.get(variant)):
@@ -125,8 +143,14 @@ class LoadView:
             if link.usable and (variants := link.functions.get(key)) and (load := variants.get(variant)):
                 yield link, Told(load, link.sent[key, variant])
 
-    def forecasts(self, key: str) -> dict[Variant, Forecast]:
-        """What is known of each variant, the best agent's figures for each."""
+    def forecasts(self, key: str) -> Forecasts:
+        """What is known of each variant, the best agent's figures for each. To be read only."""
+        known = self._forecasts.get(key)
+        if known is None:
+            known = self._forecasts[key] = self._foresee(key)
+        return under(self._bounds.get(key, {}), known, self._clock_us())
+
+    def _foresee(self, key: str) -> dict[Variant, Forecast]:
         loads: dict[Variant, list[VariantLoad]] = {}
         for link in self._links:
             if link.usable:
@@ -144,6 +168,7 @@ class LoadView:
 
     def _heard(self, changed: Iterable[str]) -> None:
         self._crowd = None
+        self._forecasts = {}
         if any(link.usable for link in self._links):
             self._unusable_since_us = None
         elif self._unusable_since_us is None:

@@ -4,7 +4,7 @@ A warm request that is on time costs a record and three counts, and no log line.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
 import structlog
@@ -40,8 +40,14 @@ class Books:
     """See the module."""
 
     def __init__(
-        self, metrics: MetricsSink, on_record: Callable[[RequestRecord], None], clock_us: Callable[[], int]
+        self,
+        metrics: MetricsSink,
+        on_record: Callable[[RequestRecord], None],
+        clock_us: Callable[[], int],
+        live: Collection[Visit] = (),
     ) -> None:
+        """`live` is what has not ended, at any time."""
+        self._live = live
         self._metrics = metrics
         self._on_record = on_record
         self._clock_us = clock_us
@@ -65,6 +71,12 @@ class Books:
             self._log("request_cold", visit, total_us)
         elif on_time is False:
             self._log("request_late", visit, total_us)
+
+    def under_way(self, request_id: str) -> RequestRecord | None:
+        """The record so far of a request that has not ended; None: there is none of that id. Looks through all."""
+        wanted = request_id.encode("latin-1", "replace")
+        visit = next((visit for visit in self._live if visit.id == wanted), None)
+        return None if visit is None else self._record(visit, None, self._clock_us() - visit.arrived_us, None)
 
     def _measured_us(self, visit: Visit, total_us: int) -> int:
         assert visit.state is not None
@@ -103,7 +115,7 @@ class Books:
             if outcome is Outcome.SERVED and self._measured_us(visit, total_us) <= visit.objective_us:
                 metrics.inc(COLD_ON_TIME, *labels)
 
-    def _record(self, visit: Visit, outcome: Outcome, total_us: int, on_time: bool | None) -> RequestRecord:
+    def _record(self, visit: Visit, outcome: Outcome | None, total_us: int, on_time: bool | None) -> RequestRecord:
         state = visit.state
         message = visit.inbound.message
         refusal = visit.refusal
@@ -124,6 +136,7 @@ class Books:
             promise=visit.promise.decode("latin-1"),
             cold=visit.cold,
             diverted=visit.diverted,
+            dispatched=visit.dispatched,
             outcome=outcome,
             reason=visit.reason,
             status=visit.status,
@@ -139,6 +152,7 @@ class Books:
             finish_ms = refusal.predicted_finish_ms
             record.predicted_finish_us = None if finish_ms is None else finish_ms * 1000
             record.retry_after_ms = refusal.retry_after_ms
+            record.ticket_window_ms = refusal.ticket_window_ms if refusal.ticket else None
             record.estimated = refusal.estimated
         if visit.steps is not None:
             record.steps = [Step(at_us, what) for at_us, what in visit.steps]

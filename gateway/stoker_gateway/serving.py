@@ -4,15 +4,17 @@ Every loop here waits for something that bounds it: a load frame (hold), the wal
 or the count of losses. The timeout ends all of them from outside.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from stoker.admission import Choice, Forecast, Hold, Refuse, Send, device_reason
+from stoker.model.function import Variant
 from stoker.model.quantity import format_duration
 from stoker.reasons import MISSES, Reason
 from stoker.tickets import Ticket
 from stoker.wire.agent import INLINE_BYTES, WANT_PLACE
 from stoker_gateway.agent_link import AgentLink
 from stoker_gateway.choosing import Choosing
+from stoker_gateway.closed_doors import ClosedDoors
 from stoker_gateway.config import GatewaySettings
 from stoker_gateway.exchange import MAX_LOSSES, Bounced, Exchange
 from stoker_gateway.hold import HoldRoom
@@ -27,6 +29,7 @@ from stoker_gateway.visit import FunctionState, Visit
 MAX_CANDIDATES = 3
 """The first agent and up to two more."""
 _WANT_PLACE = WANT_PLACE.encode()
+_SEND = {variant: Send(variant) for variant in Variant}
 
 
 class Serving:
@@ -43,6 +46,7 @@ class Serving:
         choosing: Choosing,
         ticketing: Ticketing,
         retries: Retries,
+        doors: ClosedDoors,
     ) -> None:
         self._clock_us = clock_us
         self._view = view
@@ -52,7 +56,25 @@ class Serving:
         self._grace_us = round(settings.control_plane_grace_s * 1_000_000)
         self._ticketing = ticketing
         self._retries = retries
+        self._doors = doors
         self._exchange = Exchange(replies, settings.agent_connect_s, retries)
+
+    def at_once(self, visit: Visit, state: FunctionState) -> Reply | None:
+        """Refuse a visit that agents were not asked about and would refuse, where it has nowhere else to go; None: it
+        is to be served. It is counted for its variant as if it had been sent there: leave() ends that.
+        """
+        primary = state.primary
+        if state.chooses or not primary.warm or not self._choosing.would_refuse(visit, state):
+            return None
+        choice = _SEND[primary.variant]
+        bounced = self._doors.open_of(visit, state, choice.variant, self._candidates(visit, state, choice))
+        if not isinstance(bounced, Bounced):
+            return None
+        visit.move(primary)
+        visit.device_reason = device_reason(state.function, choice)
+        refused = self._after(visit, state, choice, bounced)
+        assert type(refused) is Refuse, "would_refuse() said so"
+        return self._refuse(visit, refused)
 
     async def serve(self, visit: Visit, state: FunctionState) -> Reply:
         """Answer a visit that was let in. Cancelled from outside at its timeout and when its client leaves."""
@@ -73,11 +95,11 @@ class Serving:
         while True:
             if type(choice) is Hold:
                 before = None
-                reply = await self._hold(visit, state, choice)
-                if reply is not None:
-                    return reply
-                # A released request keeps its place: its admission was decided when it was held.
-                choice = Send(choice.variant, late_ok=True)
+                held = await self._hold(visit, state, choice)
+                if isinstance(held, Reply):
+                    return held
+                choice = held
+                continue
             if type(choice) is Refuse:
                 return self._refuse(visit, choice)
             assert type(choice) is Send
@@ -87,8 +109,8 @@ class Serving:
             before = result if result.lost else None
             choice = self._after(visit, state, choice, result)
 
-    async def _hold(self, visit: Visit, state: FunctionState, choice: Hold) -> Reply | None:
-        """Wait for a warm replica; a Reply if there is no point in it."""
+    async def _hold(self, visit: Visit, state: FunctionState, choice: Hold) -> Reply | Choice:
+        """Wait for a warm replica, and where to go then; a Reply if there is no point in it."""
         now_us = self._clock_us()
         variant = state.variant(choice.variant)
         visit.move(variant)
@@ -117,11 +139,14 @@ class Serving:
         finally:
             visit.start_us += self._clock_us() - now_us
         released_us = self._clock_us()
+        if not found and not state.deleted:
+            return self._choosing.after_miss(visit, state, choice.variant, Reason.COST_BOUND)
         if not found:
             return self._replies.refuse(visit, Reason.FUNCTION_NOT_FOUND, f"The function {state.key} was deleted.")
         visit.objective_at_us = min(visit.timeout_at_us, released_us + visit.latency_us)
         visit.note(released_us, "released to an agent")
-        return None
+        # A released request keeps its place: its admission was decided when it was held.
+        return Send(choice.variant, late_ok=True)
 
     async def _redeem(self, visit: Visit, state: FunctionState, ticket: Ticket) -> Reply | Bounced | None:
         """Try the agent that gave the place, with it. Bounced, or None where nobody was tried: the visit is treated as
@@ -169,9 +194,13 @@ class Serving:
         await self._turn_to(visit, state, choice)
         variant = state.variant(choice.variant)
         last: Bounced = Bounced(Reason.NO_REPLICA, sent=False)
-        prices = self._choosing.prices
-        left_us = visit.objective_at_us - self._clock_us() if prices else 0
-        candidates = self._view.candidates(state.key, choice.variant, prices, left_us)[:MAX_CANDIDATES]
+        links: Sequence[AgentLink] = self._candidates(visit, state, choice)
+        if not choice.late_ok:
+            taking = self._doors.open_of(visit, state, choice.variant, links)
+            if isinstance(taking, Bounced):
+                return taking
+            links = taking
+        candidates = links[:MAX_CANDIDATES]
         for link in candidates:
             if before is not None and not self._retries.may(visit):
                 return Bounced(before.reason, before.refusal, before.sent, spent=True)
@@ -187,6 +216,11 @@ class Serving:
             if visit.body_started or visit.losses >= MAX_LOSSES:
                 break
         return last
+
+    def _candidates(self, visit: Visit, state: FunctionState, choice: Send) -> list[AgentLink]:
+        prices = self._choosing.prices
+        left_us = visit.objective_at_us - self._clock_us() if prices else 0
+        return self._view.candidates(state.key, choice.variant, prices, left_us)
 
     def _wants_place(self, visit: Visit, state: FunctionState, choice: Send, link: AgentLink) -> bool:
         """Whether the agent is to give a place if it refuses: where it may, since it has no free slot by its last word,
@@ -219,6 +253,8 @@ class Serving:
             if bounced.lost and state.variant(choice.variant).warm:
                 # Another replica or connection may do at once; `losses` bounds how often.
                 return Send(choice.variant, late_ok=True)
+            if self._view.denied(state.key, choice.variant, visit.timeout_at_us):
+                return self._choosing.after_miss(visit, state, choice.variant, Reason.COST_BOUND)
             return Hold(choice.variant, choice.late_ok)
         next_choice = self._choosing.after_miss(visit, state, choice.variant, reason, bounced.refusal)
         if type(next_choice) is Refuse and bounced.refusal is not None and next_choice.reason in MISSES:
@@ -234,7 +270,9 @@ class Serving:
         elif not detail:
             finish = "" if choice.predicted_finish_us is None else f" in {format_duration(choice.predicted_finish_us)}"
             objective = format_duration(visit.objective_us)
-            detail = f"It is predicted to end{finish}, after its objective of {objective}, and onPredictedMiss refuses."
+            cold = visit.objective_us > visit.latency_us
+            may = f"the {objective} that a cold one may take" if cold else f"its objective of {objective}"
+            detail = f"It is predicted to end{finish}, after {may}, and onPredictedMiss refuses."
         return self._replies.refuse(
             visit,
             choice.reason,

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 
 from stoker.admission import PRIMARY, Course, Crowd, may_choose
+from stoker.closed_book import ClosedBook
 from stoker.hold_shares import HoldShares
 from stoker.model.demand import VariantDemand
 from stoker.model.function import Function, Variant
@@ -138,6 +139,7 @@ class Visit:
         "body_bytes",
         "body_sent",
         "body_started",
+        "closed",
         "cold",
         "continued",
         "cost_micro",
@@ -168,6 +170,7 @@ class Visit:
         "reason",
         "redemption",
         "refusal",
+        "renews",
         "said",
         "said_by",
         "said_on",
@@ -207,6 +210,10 @@ class Visit:
         self.course: Course = PRIMARY
         self.miss_step = 0
         self.losses = 0
+        self.closed: ClosedBook | None = None
+        """Of the agent that is tried."""
+        self.renews: ClosedBook | None = None
+        """Of an agent that it asks for the next word, although that would refuse it."""
 
         self.place = b""
         """What the next try says in Stoker-Ticket: the place that it redeems, or WANT_PLACE."""
@@ -296,6 +303,11 @@ class Visit:
                         # A device choice sends it elsewhere. Had it left for a miss, it would still be demand here.
                         before.arrivals -= 1
         self.variant_state = to
+
+    def reopen(self) -> None:
+        """Its agent took it: what that said with refusals of the same variant counts no more."""
+        if self.closed is not None and len(self.closed) and self.variant_state is not None:
+            self.closed.reopen(self.variant_state.key, self.variant_state.variant)
 
     def leave_queue(self) -> None:
         """It was dispatched, or it ended."""

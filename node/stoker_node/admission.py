@@ -78,6 +78,15 @@ class Ask(Struct):
     """What it says in Stoker-Ticket: a place that it redeems, or that it wants one."""
     redemption: Redemption | None = None
     """What came of that place, once it was judged; None: it names none."""
+    estimated: bool = False
+    """It was taken by an estimate: no schedule guards what was promised."""
+
+    def keep(self, granted: "Ask") -> None:
+        """It is the request that was granted before: what was decided then holds."""
+        own, was = self.request, granted.request
+        own.arrival_us, own.late_ok = was.arrival_us, own.late_ok or was.late_ok
+        own.promise_us, own.finish_us, own.behind = was.promise_us, was.finish_us, was.behind
+        self.estimated = granted.estimated
 
 
 class Queue(Protocol):
@@ -192,10 +201,11 @@ class Admission:
         )
         self._sink.inc(ADMISSIONS, flow.namespace, flow.name, flow.variant.value, _kind(verdict))
         if verdict.refusal is not None:
-            limit_us = None if sight is None else sight.limit_us
-            return coming_back.refused(verdict.refusal, request, ask.said, ask.redemption, limit_us)
+            share_us = 0 if sight is None else sight.share_us
+            return coming_back.refused(verdict.refusal, request, ask.said, ask.redemption, share_us)
         coming_back.taken(ask.said, ask.redemption)
         bind(request, verdict)
+        ask.estimated = verdict.estimated
         self._lookout.contention.take(flow.key, request.predicted_exec_us, now_us)
         if verdict.explores:
             flow.explored_us = now_us

@@ -35,13 +35,14 @@ def refusal_bytes(refusal: Refusal, *, dispatched: bool, close: bool, bodiless: 
     return head if bodiless else head + body
 
 
-def promise_of(request: QueuedRequest) -> bytes:
+def promise_of(request: QueuedRequest, *, estimated: bool) -> bytes:
     """What was promised of it, as H_PROMISED says it; empty: nothing was."""
     if not request.promise_us:
         return b""
     # The margin is what the promise keeps back of the objective.
     margin_us = request.objective_us - request.predicted_exec_us - request.promise_us
-    return b"predicted=%.3f, latest=%.3f" % (request.finish_us / 1000, (request.finish_us + margin_us) / 1000)
+    words = b"predicted=%.3f, latest=%.3f" % (request.finish_us / 1000, (request.finish_us + margin_us) / 1000)
+    return words + b", estimated" if estimated else words
 
 
 def answer_lines(

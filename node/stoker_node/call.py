@@ -46,6 +46,7 @@ class Call:
         "connection",
         "content_length",
         "dispatched_us",
+        "estimated",
         "expectation",
         "expected_us",
         "failure",
@@ -76,6 +77,7 @@ class Call:
         head: bytes,
         *,
         profiled: bool,
+        estimated: bool,
         chunked: bool,
         content_length: int | None,
     ) -> None:
@@ -87,6 +89,8 @@ class Call:
         self.head = head
         """Request line and headers for the replica, each line ended, without framing and the empty line."""
         self.profiled = profiled
+        self.estimated = estimated
+        """What was promised of it rests on an estimate of its wait: no schedule guards it."""
         self.chunked = chunked
         self.content_length = content_length
         self.phase = Phase.RECEIVING

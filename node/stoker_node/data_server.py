@@ -28,7 +28,6 @@ from stoker_node.answers import granted, processing, refusal_bytes
 from stoker_node.call import Call, Phase
 from stoker_node.dispatch import Dispatcher
 from stoker_node.load_stream import LoadStream
-from stoker_node.replica_table import FlowState
 from stoker_runtime.hang_ups import hung_up
 from stoker_runtime.http_head import HOP_BY_HOP, named_by_connection
 
@@ -58,11 +57,8 @@ class DataService(Struct, frozen=True):
 class _Grant(Struct, frozen=True):
     """An admission whose request has not come yet."""
 
-    request_id: str
-    flow: FlowState
-    arrival_us: int
+    ask: Ask
     exec_us: int
-    late_ok: bool
     expiry: asyncio.TimerHandle
 
 
@@ -274,9 +270,9 @@ class DataConnection(asyncio.Protocol):
         if isinstance(ask, Ask):
             self.request_id = ask.request.id
             if grant is not None:
-                # The admission was the arrival; the objective and the timeout are as fresh as the request.
-                ask.request.arrival_us = grant.arrival_us
-                ask.request.late_ok |= grant.late_ok
+                # The admission was the arrival, and what it promised holds; the objective and the timeout are as fresh
+                # as the request.
+                ask.keep(grant.ask)
             else:
                 refusal = service.admission.judge(ask, now_us)
             self._redemption = "" if ask.redemption is None else ask.redemption.value
@@ -291,10 +287,13 @@ class DataConnection(asyncio.Protocol):
             ask.request,
             b"".join(lines),
             profiled=ask.profiled,
+            estimated=ask.estimated,
             chunked=chunked,
             content_length=content_length,
         )
         service.dispatcher.open(self._call)
+        if grant is not None:
+            service.dispatcher.promise(self._call)
 
     def _refuse_head(self, refusal: Refusal, *, large: bool, method: bytes) -> None:
         """Refuse before the body: a small one is read off so that the connection stays, a large one is not."""
@@ -315,7 +314,7 @@ class DataConnection(asyncio.Protocol):
         exec_us = ask.request.predicted_exec_us
         ask.flow.promised_us += exec_us
         expiry = self._loop.call_later(GRANT_TTL_S, self._drop_grant)
-        self._grant = _Grant(ask.request.id, ask.flow, now_us, exec_us, ask.request.late_ok, expiry)
+        self._grant = _Grant(ask, exec_us, expiry)
         return granted("" if ask.redemption is None else ask.redemption.value)
 
     def _take_grant(self, ask: Ask | Refusal) -> _Grant | None:
@@ -324,7 +323,7 @@ class DataConnection(asyncio.Protocol):
         if grant is None:
             return None
         self._drop_grant()
-        if isinstance(ask, Refusal) or ask.request.id != grant.request_id or ask.flow is not grant.flow:
+        if isinstance(ask, Refusal) or ask.request.id != grant.ask.request.id or ask.flow is not grant.ask.flow:
             return None
         return grant
 
@@ -332,7 +331,7 @@ class DataConnection(asyncio.Protocol):
         grant, self._grant = self._grant, None
         if grant is not None:
             grant.expiry.cancel()
-            grant.flow.promised_us -= grant.exec_us
+            grant.ask.flow.promised_us -= grant.exec_us
 
     def _pause(self) -> None:
         self._reading_paused = True

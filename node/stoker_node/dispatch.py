@@ -17,6 +17,7 @@ from stoker.prediction import Predictions
 from stoker.reasons import Reason
 from stoker.slots.forecast import Lookout
 from stoker.slots.offering import pop_for
+from stoker.slots.verdict import bind
 from stoker.wire.agent import refuse
 from stoker_node.call import Call, Phase
 from stoker_node.changes import Changes
@@ -79,6 +80,7 @@ class Dispatcher:
 
     def submit(self, call: Call) -> None:
         """Enough of its body is here: queue it, and run it at once where a slot is free."""
+        waited = call.promised
         self._unpromise(call)
         if not call.flow.live():
             # Its last replica went while the body was coming.
@@ -89,6 +91,8 @@ class Dispatcher:
             # Two gateways may try the same request here (or one a second time): each is a request of its own.
             self._same_id += 1
             request.id = f"{request.id}#{self._same_id}"
+        if waited:
+            self._judge_again(call)
         self._push(call)
 
     def promise(self, call: Call) -> None:
@@ -126,6 +130,7 @@ class Dispatcher:
         if profile and call.profiled and replica.state is not ReplicaState.GONE:
             product = replica.device.device.product
             self._predictions.observe_exec(flow.function, flow.variant, product, actual_us, call.in_flight)
+            flow.ran(call.request, now_us)
             if call.expected_us is not None and call.expectation is not None:
                 took_us = now_us - call.expectation.since_us
                 percentile = call.request.percentile
@@ -218,6 +223,23 @@ class Dispatcher:
                 await asyncio.wait(stuck)
 
     # Inside.
+
+    def _judge_again(self, call: Call) -> None:
+        """Others were taken while its body was coming, and nothing is promised before that is here: promise what can be
+        kept now. Else it runs behind all promises, since it was taken.
+        """
+        request, flow, in_flight = call.request, call.flow, call.flow.in_flight()
+        now_us = self._clock_us()
+        request.predicted_exec_us = self._predictions.exec_us(call.function, flow.variant, flow.product, in_flight).us
+        sight = self._lookout.sight(
+            request, flow, call.function, policy=self.policy, takes_late=True, now_us=now_us, again=True
+        )
+        verdict = self._decider.judge(
+            call.function, request, sight, product=flow.product, in_flight=in_flight, policy=self.policy, accepting=True
+        )
+        bind(request, verdict)
+        call.estimated = verdict.estimated
+        self.shed(verdict.shed)
 
     def _push(self, call: Call) -> None:
         call.phase = Phase.QUEUED

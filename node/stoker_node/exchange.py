@@ -142,7 +142,7 @@ class Exchange:
                 device=replica.device.device.label.encode("latin-1", "replace"),
                 queue_us=call.dispatched_us - call.request.arrival_us,
                 exec_us=self._clock_us() - call.dispatched_us,
-                promise=promise_of(call.request),
+                promise=promise_of(call.request, estimated=call.estimated),
             )
             if not call.body_complete:
                 lines.append(b"connection: close\r\n")

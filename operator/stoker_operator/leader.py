@@ -20,6 +20,7 @@ from stoker.wire.cluster import COMPONENT_OPERATOR
 from stoker.wire.function_node import AGENT_LEASE
 from stoker_operator.authority import CHECK_S, CertificateAuthority
 from stoker_operator.caches import Caches
+from stoker_operator.chores import HOSTNAMES, POLICY, ROUTES, Chores
 from stoker_operator.config import OperatorSettings
 from stoker_operator.cost_board import CostBoard
 from stoker_operator.ears import Ears
@@ -58,8 +59,6 @@ from stoker_runtime.process import clock_us, wall_us
 log = structlog.get_logger(__name__)
 
 AUTHORITY_RETRY_S = 2.0
-HOSTNAMES, ROUTES, POLICY = "hostnames", "routes", "policy"
-"""Chores: who gets which own hostname, whether what leads to them is still there, and that there is a GpuPolicy."""
 
 
 class Leader:
@@ -184,7 +183,8 @@ class Leader:
         node_sync = NodeSync(kube, caches.nodes, caches.function_nodes, metrics)
         self.queue = _queue("functions", self.sync.handle, settings.sync_workers, figures)
         self._node_queue = _queue("nodes", node_sync.handle, 2, figures)
-        self._chores = _queue("chores", self._do_chore, 1, figures)
+        chores = Chores(kube, self.store, self.policy, self.hostnames, self.queue.add)
+        self._chores = _queue("chores", chores.do, 1, figures)
 
     @property
     def problem(self) -> str:
@@ -329,21 +329,6 @@ class Leader:
     def _spec_of(self, key: str) -> Mapping[str, Any] | None:
         item = self.store.objects.get(key)
         return None if item is None else item.spec
-
-    async def _do_chore(self, chore: str) -> None:
-        if chore == POLICY:
-            await self.policy.ensure(self._kube)
-            return
-        if chore == ROUTES:
-            await self.hostnames.audit()
-            return
-        functions = sorted(
-            self.store.functions.values(),
-            key=lambda f: (self.store.objects[f.key].metadata.creation_timestamp, f.key),
-        )
-        for key in self.hostnames.look(functions, self.policy.current):
-            self.queue.add(key)
-        await self.hostnames.write()
 
     async def _audit(self) -> None:
         # In the queue, so that it and a change do not meet.

@@ -49,7 +49,7 @@ SCRAPE_POLICY = {
         "ingress": [{"ports": [{"protocol": "TCP", "port": PORT_INTERNAL}]}],
     },
 }
-FUNCTION = {
+FUNCTION: dict[str, Any] = {
     "apiVersion": API_VERSION,
     "kind": "GpuFunction",
     "metadata": {"name": "measured", "namespace": TENANT},
@@ -60,6 +60,13 @@ FUNCTION = {
         "scaling": {"keepAlive": {"policy": "FixedTTL", "ttl": "5s"}},
     },
 }
+DIVERTED = {
+    **FUNCTION,
+    "metadata": {"name": "diverted", "namespace": TENANT},
+    "spec": {**FUNCTION["spec"], "cpuVariant": {"resources": {"cpu": "20m", "memory": "64Mi"}}},
+}
+POLICY = {"prices": [{"product": "A100", "perHour": 4}, {"product": "cpu", "perHour": 1}], "deviceChoice": "cpu-only"}
+"""Without prices nothing costs anything, and under `cpu-only` what could run on a GPU goes to CPUs."""
 
 
 class Kubectl:
@@ -81,6 +88,10 @@ class Kubectl:
         assert not check or process.returncode == 0, f"kubectl {arguments}: {err.decode()}"
         return out.decode()
 
+    async def set_policy(self, spec: dict[str, Any]) -> None:
+        """Merge into the spec of the GpuPolicy."""
+        await self.run("patch", "gpupolicy", "default", "--type=merge", f"--patch={json.dumps({'spec': spec})}")
+
     async def call(self, path: str) -> None:
         """A request to a function by way of the gateways' Service; any answer will do."""
         service = f"/api/v1/namespaces/{SYSTEM}/services/http:stoker-gateway:http/proxy"
@@ -97,10 +108,12 @@ async def kubectl() -> AsyncIterator[Kubectl]:
     tool = Kubectl(Path(path))
     tenant = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TENANT}}
     try:
-        for document in (tenant, SCRAPE_POLICY, FUNCTION):
+        for document in (tenant, SCRAPE_POLICY, FUNCTION, DIVERTED):
             await tool.run("apply", "-f", "-", content=document)
+        await tool.set_policy(POLICY)
         yield tool
     finally:
+        await tool.set_policy(dict.fromkeys(POLICY))
         await tool.run("delete", "namespace", TENANT, "--wait=false", check=False)
         await tool.run("delete", "networkpolicy", "-n", SYSTEM, "scraped-by-a-test", check=False)
 
@@ -124,6 +137,7 @@ async def test_every_query_of_the_dashboards_is_answered_with_data(kubectl: Kube
             # From zero, on time, late, and a function that does not exist; then it goes to zero.
             for path in ("/", "/?sleep_ms=1", "/?sleep_ms=300"):
                 await kubectl.call(f"/{TENANT}/measured{path}")
+            await kubectl.call(f"/{TENANT}/diverted/")
             await kubectl.call(f"/{TENANT}/unknown/")
             await look()
             await asyncio.sleep(4)

@@ -69,7 +69,7 @@ async def test_profiles_are_switched_under_load_without_a_lost_request(platform:
     both = function("both", cpuVariant={"resources": {"cpu": "100m"}}, **alike)
     plain = function("plain", **alike)
     platform.apply(both, plain, file="functions.yaml")
-    write(platform, profile="LatencyFirst")
+    write(platform, profile="LatencyFirst", deviceChoice="gpu-only")
     log = platform.folder / "decisions.jsonl"
     await platform.start("--event-log", str(log), gpus="1xA100-40GB")
     await asyncio.gather(platform.until_warm("both"), platform.until_warm("plain"))
@@ -77,10 +77,9 @@ async def test_profiles_are_switched_under_load_without_a_lost_request(platform:
     load = Load(platform, "both", "plain")
     await load.more()
 
-    write(platform, profile="FairShare", namespaces=[{"name": "default", "weight": 3}])
-    await until_acts(platform, profile="FairShare", queueing="mqfq-sticky", allocation="fair", deviceChoice="slack")
+    write(platform, profile="FairShare", deviceChoice="gpu-only", namespaces=[{"name": "default", "weight": 3}])
+    await until_acts(platform, profile="FairShare", queueing="mqfq-sticky", allocation="fair", deviceChoice="gpu-only")
     await load.more()
-    # Nobody was sent to the CPU but for a refusal on the GPU.
     assert await platform.metric("stoker_requests_diverted_total", reason="Chosen") == 0
 
     write(platform, profile="Throughput")

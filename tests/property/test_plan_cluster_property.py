@@ -147,7 +147,7 @@ def test_an_unfit_pod_is_always_replaced_by_one_on_a_good_device_where_there_is_
     good = sum(memory >= 20_000 and i not in sick for i, memory in enumerate(memories))
     world = ClusterWorld([make_function(memory_mib=20_000, max_replicas=wanted)], devices)
     world.want("f", wanted)
-    world.run(240 * S, by_us=S)
+    world.run(240 * S, by_us=2 * S)
     assert world.warm("f") == min(good, wanted)
     assert world.blockers() == []
     # Each replica needs as many tries as there are wrong devices, and no try is repeated for ever.

@@ -141,11 +141,15 @@ class ClusterUnderTest:
 
     def call(self, namespace: str, name: str, path: str = "/", **how: Any) -> Answer:
         """From outside the cluster, under the function's own URL."""
-        return _call(self._way_in, f"{name}.{namespace}.svc.cluster.local", path, **how)
+        return call_at(self._way_in, f"{name}.{namespace}.svc.cluster.local", path, **how)
 
     def begin(self, namespace: str, name: str, path: str = "/", **how: Any) -> "Future[Answer]":
         """The same, not waited for."""
-        return self._pool.submit(self.call, namespace, name, path, **how)
+        return self.submit(self.call, namespace, name, path, **how)
+
+    def submit(self, work: Callable[..., T], *arguments: Any, **how: Any) -> "Future[T]":
+        """Run something beside the test."""
+        return self._pool.submit(work, *arguments, **how)
 
     @contextlib.contextmanager
     def calling(
@@ -454,7 +458,7 @@ def wait_until(
         time.sleep(0.1)
 
 
-def _call(
+def call_at(
     way_in: tuple[str, int],
     host: str,
     path: str,
@@ -464,6 +468,7 @@ def _call(
     headers: Mapping[str, str] | None = None,
     timeout_s: float = 90.0,
 ) -> Answer:
+    """One request to an address, and what came back."""
     connection = http.client.HTTPConnection(*way_in, timeout=timeout_s)
     began = time.monotonic()
     try:

@@ -149,7 +149,7 @@ class ScriptedAgent:
             found = Sight(rooms=((lane, Room(lane.servers, (3, 7))),), limit_us=self.chance.choice((None, 40)))
         return replace(
             found,
-            margin_ppm=self.predictions.margin_ppm(function.key, 99.0),
+            margin_ppm=max(0, self.predictions.margin_ppm(function.key, 99.0)),
             takes_late=self.chance.random() < 0.5,
             observes=self.chance.random() < 0.1,
             rule=self.chance.choice((Rule.SCHEDULE, Rule.SCHEDULE, Rule.UTILISATION)),

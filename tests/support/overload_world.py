@@ -21,6 +21,20 @@ WARM_UP_S = 4
 SHARED = (GpuOption(memory_mib=1_024, sharing=Sharing.SHARED),)
 
 
+TENANTS, TENANT_EXEC_US, TENANT_LATENCY_US = 10, 12 * MS, 250 * MS
+CALM_LOAD = 1.46
+"""GPU seconds a second that nine of ten tenants ask for together: 0.73 of what there is."""
+
+
+class Tenants(Struct, frozen=True):
+    """What nine tenants see, and what the tenth gets."""
+
+    success: float
+    p99_us: float
+    greedy_useful: float
+    """GPU seconds of answers on time, each second."""
+
+
 class Curve(Struct, frozen=True):
     """The figures of one load, warm-up left out."""
 
@@ -70,6 +84,7 @@ def play(
     mix: tuple[float, ...] = (1, 1, 1),
     queueing: str = "least-slack",
     rule: Rule = Rule.SCHEDULE,
+    serve_late: bool = True,
 ) -> Curve:
     """One run."""
     setup = Setup(
@@ -78,6 +93,7 @@ def play(
         queueing=queueing,
         knowledge=Knowledge.LEARNED,
         admission_policy=rule,
+        serve_late=serve_late,
     )
     return figures(simulate(workload(load, seconds, seed, mix, (OnMiss.REFUSE,)), setup), seconds)
 
@@ -93,4 +109,46 @@ def figures(result: Outcomes, seconds: int) -> Curve:
         shares=tuple(float(result.exec_us[on_time & one].sum() / span_us) for one in of),
         kept=tuple(float((on_time & promised & one).sum() / max(1, (promised & one).sum())) for one in of),
         late=float(late / max(1, result.occupied_us[counted].sum())),
+    )
+
+
+def tenants(*, greedy: float, seconds: int = 30, seed: int = 1) -> Tenants:
+    """Ten alike but for the first, which asks for so many times of what each of the others does."""
+    draw = np.random.default_rng(seed)
+    functions, rows = [], []
+    for number in range(TENANTS):
+        definition = make_function(
+            "model",
+            namespace=f"tenant-{number}",
+            gpu=SHARED,
+            latency_us=TENANT_LATENCY_US,
+            timeout_us=10 * S,
+            min_replicas=GPUS,
+            max_replicas=GPUS,
+            on_predicted_miss=(OnMiss.REFUSE,),
+            max_requests=100_000,
+        )
+        behaviour = Behaviour(exec_us={"any": TENANT_EXEC_US}, cold_us=100 * MS)
+        functions.append(SimFunction(definition=definition, behaviour=behaviour))
+        rate = CALM_LOAD / (TENANTS - 1) / (TENANT_EXEC_US / S) * (1 if number else greedy)
+        at = draw.integers(2 * S, (2 + seconds) * S, draw.poisson(rate * seconds))
+        rows.append(np.stack([at, np.full(len(at), number), np.full(len(at), TENANT_EXEC_US)], axis=1))
+    table = np.concatenate(rows).astype(np.int64)
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    setup = Setup(
+        devices=tuple(make_gpu(f"g{number}", memory_mib=TENANTS * 1_024) for number in range(GPUS)),
+        form=Form.REPLICAS,
+        queueing="least-slack",
+        knowledge=Knowledge.LEARNED,
+    )
+    result = simulate(arranged(functions, table[:, 0], table[:, 1].astype(np.int32), table[:, 2]), setup)
+    counted = result.arrival_us >= WARM_UP_S * S
+    nine = counted & (result.function > 0)
+    took_us = (result.dispatch_us + result.occupied_us - result.arrival_us)[nine & result.served]
+    return Tenants(
+        success=float((nine & result.served).sum() / nine.sum()),
+        p99_us=float(np.quantile(took_us, 0.99)),
+        greedy_useful=float(
+            result.exec_us[counted & result.on_time & (result.function == 0)].sum() / ((seconds + 2 - WARM_UP_S) * S)
+        ),
     )

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
+from msgspec import yaml
 
 from stoker.model.function import Function, Variant
 from stoker.model.mode import Mode
@@ -20,7 +20,7 @@ from stoker_cli.objects.structural import with_defaults
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "tests" / "contract" / "pod_shapes"
 SERVERS = sorted((FILES / "servers").glob("*.yaml"))
-_CRD = yaml.safe_load((ROOT / "crds" / "gpufunctions.stoker.dev.yaml").read_text())
+_CRD = yaml.decode((ROOT / "crds" / "gpufunctions.stoker.dev.yaml").read_text())
 _SCHEMA = _CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 SYSTEM = "stoker-system"
 
@@ -42,7 +42,7 @@ def params(
 
 def entries(name: str) -> list[dict[str, Any]]:
     """One of the tables."""
-    loaded: list[dict[str, Any]] = yaml.safe_load((FILES / f"{name}.yaml").read_text())
+    loaded: list[dict[str, Any]] = yaml.decode((FILES / f"{name}.yaml").read_text())
     return loaded
 
 
@@ -75,7 +75,7 @@ def decoded(document: dict[str, Any], *, uid: str = "uid-1") -> Function:
 
 def server(file: Path) -> dict[str, Any]:
     """The document of a file."""
-    loaded: dict[str, Any] = yaml.safe_load(file.read_text())
+    loaded: dict[str, Any] = yaml.decode(file.read_text())
     return loaded
 
 

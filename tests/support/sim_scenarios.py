@@ -35,7 +35,7 @@ prices: {A100: 2.5}
 
 
 def scenario_of(**changes: object) -> Scenario:
-    scenario = msgspec.convert({**yaml.safe_load(SMALL), **changes}, Scenario, dec_hook=decode_unit)
+    scenario = msgspec.convert({**yaml.load(SMALL, Loader=yaml.CSafeLoader), **changes}, Scenario, dec_hook=decode_unit)
     check(scenario)
     return scenario
 

@@ -6,13 +6,14 @@ from gateway_fake_agent import function
 from stoker.admission import (
     MIN_RETRY_AFTER_US,
     NEVER_RETRY_AFTER_US,
+    Course,
     Forecast,
     Hold,
     Refuse,
     Send,
     after_miss,
     choose,
-    misses_cpu,
+    missed_variants,
     retry_after_us,
 )
 from stoker.model.function import ContainerSpec, Function, FunctionSpec, OnMiss, Slo, Variant
@@ -102,6 +103,7 @@ def test_the_prediction_of_a_cold_variant_counts_its_start_once() -> None:
 def test_retry_after_is_the_wait_or_the_start_and_never_at_once() -> None:
     assert retry_after_us(Forecast(warm=1, wait_us=700_000, start_us=8_000_000)) == 700_000
     assert retry_after_us(Forecast(start_us=8_000_000)) == 8_000_000
+    assert retry_after_us(Forecast(warm=1, wait_us=10**12)) == NEVER_RETRY_AFTER_US, "no queue is forecast for longer"
     assert retry_after_us(Forecast(warm=1)) == MIN_RETRY_AFTER_US
     assert retry_after_us(None) == 1_000_000
     assert retry_after_us(Forecast(unplaceable="No GPU has 80 GiB.")) == NEVER_RETRY_AFTER_US
@@ -110,12 +112,22 @@ def test_retry_after_is_the_wait_or_the_start_and_never_at_once() -> None:
 def test_a_walk_that_could_not_divert_wants_the_cpu_variant_warm() -> None:
     policy = with_policy(OnMiss.DIVERT, OnMiss.SERVE_LATE)
     late, step = after_miss(policy, {GPU: WARM, CPU: COLD}, 1000, 0, wakes=True)
-    assert misses_cpu(policy, late, 0, step)
+    assert missed_variants(policy, late, 0, step) == (CPU,)
     diverted, step = after_miss(policy, {GPU: WARM, CPU: WARM}, 1_000_000, 0, wakes=True)
-    assert not misses_cpu(policy, diverted, 0, step)
-    assert not misses_cpu(policy, late, 1, 2), "the walk was past Divert already"
-    assert not misses_cpu(with_policy(OnMiss.SERVE_LATE), late, 0, 1)
-    assert not misses_cpu(with_policy(OnMiss.DIVERT, cpu=False), late, 0, 1)
+    assert not missed_variants(policy, diverted, 0, step)
+    assert not missed_variants(policy, late, 1, 2), "the walk was past Divert already"
+    assert not missed_variants(with_policy(OnMiss.SERVE_LATE), late, 0, 1)
+    assert not missed_variants(with_policy(OnMiss.DIVERT, cpu=False), late, 0, 1)
+
+
+def test_a_walk_that_began_on_the_cpu_and_could_not_divert_wants_the_gpu_variant_warm_too() -> None:
+    policy, on_cpu = with_policy(OnMiss.DIVERT, OnMiss.REFUSE), Course(CPU)
+    refused, step = after_miss(policy, {GPU: COLD, CPU: WARM}, 1000, 0, wakes=True, course=on_cpu)
+    assert isinstance(refused, Refuse)
+    assert missed_variants(policy, refused, 0, step, on_cpu) == (CPU, GPU)
+    diverted, step = after_miss(policy, {GPU: WARM, CPU: WARM}, 1_000_000, 0, wakes=True, course=on_cpu)
+    assert missed_variants(policy, diverted, 0, step, on_cpu) == (CPU,)
+    assert not missed_variants(policy, Send(CPU), 0, 0, on_cpu)
 
 
 def test_a_path_that_wakes_nothing_is_held_for_nothing() -> None:

@@ -72,6 +72,32 @@ async def test_an_answer_says_what_was_promised_of_it(agent: AgentUnderTest, cou
     assert counts.sums[FINISHES.name, "ns", "f", "gpu", "true"] == 1, "it took less than 20 ms and a margin"
 
 
+async def test_a_promise_that_no_schedule_guards_says_that_it_is_an_estimate(agent: AgentUnderTest) -> None:
+    agent.agent.set_queueing("mqfq-sticky")
+    gate = Gate()
+    await agent.warm(server=FakeReplica(gate))
+    teach(agent, 20)
+    running = await agent.send("/running", late_ok=False)
+    await running.dispatched()
+    waiting = await agent.send("/waiting", late_ok=False, objective_ms=4000)
+    await agent.until(lambda: agent.queued() == 1)
+    gate.let(2)
+    assert "estimated" not in (await running.final()).headers["stoker-promised"], "its slot was free"
+    assert (await waiting.final()).headers["stoker-promised"].endswith(", estimated")
+
+
+async def test_what_was_promised_with_a_grant_holds_for_the_request_that_follows_it(
+    agent: AgentUnderTest, counts: Counts
+) -> None:
+    await agent.warm()
+    teach(agent, 20)
+    status, connection = await agent.admit(late_ok=False, request_id="large")
+    assert status == 200
+    answer = await agent.call(body=b"x" * 70_000, on=connection, late_ok=False, request_id="large")
+    assert answer.headers["stoker-promised"].startswith("predicted=20.000, latest=")
+    assert counts.verdicts() == {"Promised": 1}
+
+
 async def test_what_can_no_longer_be_on_time_is_refused_while_it_waits_and_never_runs(
     agent: AgentUnderTest, counts: Counts
 ) -> None:

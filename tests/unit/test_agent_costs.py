@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from stoker.cost.meter import Account
 from stoker.metrics import COST
-from stoker.model.device import Reservation
+from stoker.model.device import Device, DeviceKind, Reservation
 from stoker.model.function import CostBounds, Sharing, Variant
 from stoker.model.policy import default_policy
 from stoker.model.replica import ReplicaSpec
@@ -160,3 +160,16 @@ async def test_an_operator_hears_totals_and_the_last_hour_of_those_with_a_bound(
     costs.set_labels({"stoker.dev/price-per-hour": "0"})
     clock.go(20 * S)
     assert costs.totals()["ns/f"][Variant.GPU].starting == 40_000
+
+
+async def test_the_cores_of_a_node_cost_what_they_are_now(agent: AgentUnderTest, clock: Clock) -> None:
+    cpu = Device(id="cpu", kind=DeviceKind.CPU, product="cpu", memory_mib=1024, millicores=4000)
+    devices = [cpu]
+    costs = NodeCosts(agent.agent.metering, lambda: devices, clock)
+    costs.set_policy(replace(default_policy(), prices={"cpu": 3.6}))
+    clock.go(1000 * MS)
+    assert agent.agent.metering.unallocated() == 4 * 1000
+    devices[:] = [replace(cpu, millicores=1000)]
+    costs.devices_changed()
+    clock.go(1000 * MS)
+    assert agent.agent.metering.unallocated() == (4 + 1) * 1000

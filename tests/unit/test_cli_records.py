@@ -56,6 +56,7 @@ def test_every_outcome_is_counted_once_and_a_client_that_left_not_at_all() -> No
     tally = records.tally("default/ocr")
     assert (tally.offered, tally.on_time, tally.late, tally.refused, tally.expired, tally.failed) == (6, 1, 1, 1, 1, 2)
     assert tally.cold == 2
+    assert tally.refusals == {"QueueFull": 1}
 
 
 def test_a_health_path_is_remembered_but_not_scored() -> None:

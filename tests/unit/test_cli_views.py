@@ -33,6 +33,7 @@ def function_view() -> FunctionView:
         primary=Variant.GPU,
         conditions=[ConditionView(type="Ready", status=False, reason="WaitingForGpu", message="two GPUs are busy")],
         variants={Variant.GPU: VariantView(replicas={"warm": 2, "starting": 1}, queued=7, running=2, exec_p50_ms=12.5)},
+        classes={"slow": 5000},
         slo=SloView(latency_ms=250, offered=1000, on_time=999, late=1, cold=3),
     )
 
@@ -139,6 +140,13 @@ def test_invoke_prints_the_body_and_one_line_about_it(
     assert headers["stoker-deadline-ms"] == "200"
     assert headers["content-type"] == "application/json"
     assert headers["x-mine"] == "yes"
+
+
+def test_an_answer_is_held_against_the_objective_of_its_class(
+    environ: dict[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(Call(function="ocr", headers=("stoker-class: slow",)), environ) == 0
+    assert "on time for its objective of 5 s" in capfd.readouterr().err
 
 
 def test_a_refusal_is_exit_code_1_with_reason_and_wait(
@@ -266,3 +274,23 @@ def test_percent_never_rounds_a_miss_away() -> None:
     assert console.percent(5, 5) == "100 %"
     assert console.percent(0, 0) == "-"
     assert console.listed("abcdefg") == "a, b, c, d, e and 2 more"
+
+
+def test_a_function_says_why_its_requests_were_refused_and_why_they_ran_on_the_cpu() -> None:
+    view = function_view()
+    assert "by reason" not in function_sentences("default/ocr", view)
+    view.refusals, view.diverted = {"QueueFull": 3, "PredictedMiss": 12}, {"PredictedMiss": 4}
+    text = function_sentences("default/ocr", view)
+    assert "Refused by reason: 12 PredictedMiss, 3 QueueFull." in text
+    assert "Ran on the CPU variant by reason: 4 PredictedMiss." in text
+
+
+def test_the_figures_of_top_are_whole_on_a_terminal_of_80_columns() -> None:
+    screen = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    view = state_view()
+    view.functions["default/ocr"].slo.refused = 123456
+    with screen.file:
+        screen.print(picture(view))
+        text = screen.export_text()
+    for part in ("99.9 %", "12.5 ms", "250 ms", "123456", "2/1/0", "0/7/2", "1000"):
+        assert part in text

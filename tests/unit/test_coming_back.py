@@ -10,7 +10,8 @@ from stoker.policies.queueing.lanes import pooled
 from stoker.reasons import Reason
 from stoker.slots.arrangement import Arrangement
 from stoker.slots.coming_back import NOTHING, ComingBack
-from stoker.slots.places import Places, Redemption
+from stoker.slots.contention import WINDOW_US
+from stoker.slots.places import HORIZON_US, Places, Redemption
 from stoker.wire.agent import WANT_PLACE, Refusal, refuse
 
 pytestmark = pytest.mark.unit
@@ -30,10 +31,10 @@ class Agent:
         self.desk = ComingBack(self.places, arrangement)
 
     def refused(self, flow: str = F, said: str = WANT_PLACE, at_us: int = 0, **more: Any) -> Refusal:
-        reason, limit_us = more.pop("reason", Reason.PREDICTED_MISS), more.pop("limit_us", None)
+        reason, share_us = more.pop("reason", Reason.PREDICTED_MISS), more.pop("share_us", 0)
         redemption = self.desk.redeem(said, flow, at_us)
-        refusal = refuse(reason, "it would be late", retry_after_us=50 * MS)
-        return self.desk.refused(refusal, request(flow, at_us, **more), said, redemption, limit_us)
+        refusal = refuse(reason, "it would be late", retry_after_us=more.pop("retry_us", 50 * MS))
+        return self.desk.refused(refusal, request(flow, at_us, **more), said, redemption, share_us)
 
 
 def request(
@@ -61,7 +62,7 @@ def test_a_window_is_told_that_ends_no_later_than_the_agents() -> None:
     refusal = Agent().refused(at_us=10_499)
     assert (refusal.ticket, refusal.retry_after_ms, refusal.ticket_window_ms) == ("a-1", 50, 1_000)
     late = refuse(Reason.PREDICTED_MISS, "late", retry_after_us=50_001)
-    told = Agent().desk.refused(late, request(), WANT_PLACE, None, None)
+    told = Agent().desk.refused(late, request(), WANT_PLACE, None, 0)
     assert told.retry_after_ms == 51
     assert told.ticket_window_ms == 1_000
 
@@ -75,8 +76,8 @@ def test_who_wants_no_place_gets_none_and_who_is_refused_for_else_neither() -> N
 
 def test_a_flow_that_is_bound_to_a_share_gets_half_of_its_share() -> None:
     agent = Agent()
-    # 40 ms of work within 200 ms: a fifth of a slot, of which half is a place of 20 ms each 200 ms.
-    told = [agent.refused(reason=Reason.OVER_SHARE, limit_us=40 * MS).retry_after_ms for _ in range(3)]
+    # A fifth of a slot, of which half is a place of 20 ms each 200 ms.
+    told = [agent.refused(reason=Reason.OVER_SHARE, share_us=WINDOW_US // 5).retry_after_ms for _ in range(3)]
     assert told == [50, 250, 450]
 
 
@@ -84,7 +85,14 @@ def test_those_without_a_place_are_told_instants_that_differ() -> None:
     agent = Agent()
     agent.refused()
     assert [agent.refused(said="").retry_after_ms for _ in range(3)] == [50, 60, 70]
-    assert [agent.refused(said="", limit_us=40 * MS).retry_after_ms for _ in range(2)] == [170, 270]
+    assert [agent.refused(said="", share_us=WINDOW_US // 5).retry_after_ms for _ in range(2)] == [170, 270]
+
+
+def test_nobody_is_told_to_come_back_later_than_places_reach() -> None:
+    week_us = 7 * 24 * 3_600 * 1_000 * MS
+    for said in ("", WANT_PLACE):
+        told = Agent().refused(said=said, retry_us=week_us)
+        assert (told.retry_after_ms, told.ticket) == (HORIZON_US // 1_000, "")
 
 
 def test_reserved_work_is_before_all_who_share_the_slots_and_counts_in_its_own_flows_queue() -> None:

@@ -126,7 +126,6 @@ def test_what_is_wrong_is_named_with_its_path(spec: dict[str, Any], path: str, w
         ({"access": {"visibility": "Public"}}, "access"),
         ({"access": {"visibility": "Public", "hostnames": ["a.example"]}}, "access"),
         ({"rollout": {"canaryPercent": 5}}, "rollout.canaryPercent"),
-        ({"fairShare": 2}, "fairShare"),
     ],
 )
 def test_each_field_that_does_not_act_yet_is_told_in_one_sentence(spec: dict[str, Any], field: str) -> None:

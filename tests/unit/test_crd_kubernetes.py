@@ -115,7 +115,6 @@ def test_labels_and_annotations_are_kept_except_those_that_no_pod_may_have() -> 
     ("spec", "field"),
     [
         ({"rollout": {"canaryPercent": 5}}, "rollout.canaryPercent"),
-        ({"fairShare": 2}, "fairShare"),
         (
             {"gpu": {"anyOf": [{"memory": "1Gi"}, {"memory": "1Gi", "resourceName": "nvidia.com/mig-1g.5gb"}]}},
             "gpu.anyOf",

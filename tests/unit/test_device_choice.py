@@ -51,11 +51,27 @@ def test_the_two_ends_send_everything_one_way() -> None:
     assert chosen("cpu-only", arrival()) == [CPU]
 
 
-def test_slack_diverts_only_what_the_cpu_alone_can_still_serve_on_time() -> None:
+def test_slack_sends_to_the_gpu_what_gains_enough_and_nothing_to_where_it_is_late() -> None:
+    assert chosen("slack", arrival(cpu=(2 * S, 2 * S), remaining_us=20 * S)) == [CPU]
+    assert chosen("slack", arrival(cpu=(9 * S, 9 * S), remaining_us=20 * S)) == [GPU]
     on_time, late = (S, 2 * S), (S, 2 * S + 1)
-    assert chosen("slack", arrival(gpu=on_time, cpu=on_time)) == [GPU]
     assert chosen("slack", arrival(gpu=late, cpu=on_time)) == [CPU]
+    assert chosen("slack", arrival(gpu=on_time, cpu=late)) == [GPU]
     assert chosen("slack", arrival(gpu=late, cpu=late)) == [GPU]
+    assert chosen("slack", arrival(gpu=(S, 2 * S), cpu=(2 * S, 2 * S))) == [CPU], "no slack is left on either"
+
+
+def test_slack_spares_the_side_whose_waiting_takes_more_of_the_slack() -> None:
+    def gains(times: int, gpu_wait: int = 0, cpu_wait: int = 0) -> Variant:
+        """Its slack is 80 s on the GPU, and less by its longer execution on the CPU."""
+        gpu, cpu = (S, (1 + gpu_wait) * S), (times * S, (times + cpu_wait) * S)
+        return chosen("slack", arrival(gpu=gpu, cpu=cpu, remaining_us=81 * S))[0]
+
+    assert (gains(8), gains(9)) == (CPU, GPU)
+    # Half of the slack is gone on the GPU: twice the gain is needed.
+    assert (gains(16, gpu_wait=40), gains(17, gpu_wait=40)) == (CPU, GPU)
+    # Half of 77 s is gone on the CPU: half the gain is enough.
+    assert (gains(4, cpu_wait=38), gains(5, cpu_wait=38)) == (CPU, GPU)
 
 
 def test_speed_up_looks_at_execution_times_and_at_no_queue() -> None:

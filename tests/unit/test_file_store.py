@@ -20,9 +20,9 @@ pytestmark = pytest.mark.unit
 
 @pytest.fixture(autouse=True)
 def _shorter_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_store, "VANISHED_S", 0.2)
-    monkeypatch.setattr(file_store, "SETTLE_S", 0.02)
-    monkeypatch.setattr(file_store, "_WATCH_TURN_MS", 30)
+    monkeypatch.setattr(file_store, "VANISHED_S", 0.1)
+    monkeypatch.setattr(file_store, "SETTLE_S", 0.01)
+    monkeypatch.setattr(file_store, "_WATCH_TURN_MS", 15)
 
 
 def text(name: str = "f", latency: str = "1s") -> str:
@@ -94,7 +94,10 @@ async def test_files_are_applied_changed_and_deleted_while_running(tmp_path: Pat
         assert watched.errors == []
 
 
-async def test_a_file_that_is_replaced_as_editors_do_is_never_deleted(tmp_path: Path) -> None:
+async def test_a_file_that_is_replaced_as_editors_do_is_never_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_store, "VANISHED_S", 0.3)
     file = tmp_path / "a.yaml"
     file.write_text(text("a"))
     async with Watched(file) as watched:

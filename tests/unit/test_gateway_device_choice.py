@@ -39,8 +39,8 @@ async def on_which(g: GatewayUnderTest) -> tuple[str, str]:
 async def test_each_device_choice_sends_requests_where_it_says_and_the_answer_says_why(start: Start) -> None:
     g = await start(BOTH)
     await both_warm(g, "slack")
-    assert await on_which(g) == ("gpu", "Chosen")
-    for name, variant in (("cpu-only", "cpu"), ("gpu-only", "gpu"), ("speed-up", "cpu"), ("slack", "gpu")):
+    assert await on_which(g) == ("cpu", "Chosen")
+    for name, variant in (("cpu-only", "cpu"), ("gpu-only", "gpu"), ("speed-up", "cpu"), ("slack", "cpu")):
         g.gateway.set_policy(policy(name))
         assert await on_which(g) == (variant, "Chosen")
     await g.warm("ns/f", CPU, exec_ms=500.0, samples=9)
@@ -50,8 +50,8 @@ async def test_each_device_choice_sends_requests_where_it_says_and_the_answer_sa
     assert (record.variant, record.device_reason, record.diverted) == (GPU, DeviceReason.CHOSEN, False)
     assert any("speed-up sent it to the gpu variant (predicted: " in step.what for step in record.steps)
     assert (await g.ended(2)).diverted
-    # cpu-only once and speed-up once.
-    assert g.metrics.values["stoker_requests_diverted_total", "ns", "f", "Chosen"] == 2
+    # slack twice, cpu-only once and speed-up once.
+    assert g.metrics.values["stoker_requests_diverted_total", "ns", "f", "Chosen"] == 4
 
 
 async def test_a_function_that_may_not_divert_never_goes_to_the_cpu(start: Start) -> None:
@@ -168,13 +168,16 @@ async def test_where_prices_are_known_the_cheapest_agent_that_is_on_time_is_aske
     assert [len(agent.runs) for agent in g.agents] == [1, 1]
 
 
-async def test_in_mode_observe_nobody_is_refused_for_a_predicted_miss(start: Start) -> None:
+@pytest.mark.parametrize("off", [{"admission": AdmissionMode.OBSERVE}, {"admission_policy": "none"}])
+async def test_in_mode_observe_and_without_admission_nobody_is_refused_for_a_predicted_miss(
+    start: Start, off: dict[str, Any]
+) -> None:
     slo = Slo(latency_us=250_000, cold_latency_us=1_000_000)
     g = await start(function(slo=slo, on_predicted_miss=(OnMiss.REFUSE,)), warm=False)
     g.agent.load("ns/f", start_ms=8_000.0)
     await g.until(lambda: bool(g.gateway._view.forecasts("ns/f")))
     assert (await g.call()).problem().reason == "PredictedMiss"
-    g.gateway.set_policy(policy("slack", admission=AdmissionMode.OBSERVE))
+    g.gateway.set_policy(policy("slack", **off))
     calling = asyncio.create_task(g.call())
     await g.until(lambda: any(wanted[GPU].held for wanted in g.gateway.demand().values()))
     await g.warm()
@@ -202,7 +205,7 @@ async def test_the_warm_gpu_serves_while_the_cpu_that_is_wanted_starts(start: St
 
 async def test_a_request_that_is_over_its_function_s_share_of_the_gpus_says_so_on_the_cpu(start: Start) -> None:
     g = await start(BOTH)
-    await both_warm(g, "slack")
+    await both_warm(g, "speed-up", cpu_ms=50.0)
 
     async def full_gpu(run: Run) -> None:
         await (run.refuse(Reason.OVER_SHARE) if run.header("stoker-variant") == "gpu" else serve(run))

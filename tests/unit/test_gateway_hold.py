@@ -44,6 +44,22 @@ async def test_a_cold_request_is_held_and_released_when_its_replica_is_ready(sta
     assert g.metrics.values["stoker_cold_requests_on_time_total", "ns", "f"] == 1
 
 
+async def test_a_request_under_way_has_a_record_until_it_has_ended(start: Start) -> None:
+    g = await start(warm=False)
+    calling = asyncio.create_task(g.call(headers="stoker-request-id: 0a-mine\r\n"))
+    await g.until(lambda: bool(g.gateway.demand()))
+    record = g.gateway.under_way("0a-mine")
+    assert record is not None
+    assert (record.function, record.outcome, record.cold, record.dispatched) == ("ns/f", None, True, False)
+    assert record.steps[-1].what == "held for a gpu replica"
+    assert g.gateway.under_way("yours") is None
+    await g.warm()
+    await calling
+    ended = await g.ended()
+    assert ended.dispatched
+    assert g.gateway.under_way(ended.id) is None
+
+
 async def test_all_held_requests_of_a_function_go_at_once_and_others_stay(start: Start) -> None:
     g = await start(function(), function("g"), warm=False)
     calls = [asyncio.create_task(g.call()) for _ in range(20)]

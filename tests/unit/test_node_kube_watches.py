@@ -114,7 +114,8 @@ async def test_one_question_that_fails_is_told_although_the_other_is_answered_an
     await followed.watch.stop()
 
 
-async def test_a_kubelet_that_is_away_is_said_and_asked_less_often() -> None:
+async def test_a_kubelet_that_is_away_is_said_and_asked_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubelet_watch, "ALLOCATABLE_S", 0.05)
     followed = Followed()
     followed.kubelet.away = followed.waited_for = True
     followed.watch.start()

@@ -46,6 +46,17 @@ def test_a_bad_document_keeps_its_last_good_object_and_spares_the_others() -> No
     assert after["default/two"].spec.slo.latency_us == 2_000_000
 
 
+def test_a_policy_that_is_renamed_is_refused_and_the_last_good_one_stays() -> None:
+    table = Table()
+    table.write("a.yaml", POLICY % "edf")
+    table.write("a.yaml", (POLICY % "fcfs").replace("default", "other"))
+    policy = table.resolve(("a.yaml",))[0].policy
+    assert policy is not None
+    assert policy.queueing == "edf"
+    table.drop("a.yaml")
+    assert table.resolve(())[0].policy is None
+
+
 def test_a_removed_document_goes_also_while_another_is_bad() -> None:
     table = Table()
     table.write("a.yaml", text("one") + text("two"))

@@ -2,7 +2,16 @@
 
 import pytest
 
-from stoker.slots.places import IN_ALL, PER_FLOW, WINDOW_MIN_US, Place, Places, Redemption
+from stoker.slots.places import (
+    HORIZON_US,
+    IN_ALL,
+    PER_FLOW,
+    UNRESERVED_OBJECTIVES,
+    WINDOW_MIN_US,
+    Place,
+    Places,
+    Redemption,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -98,8 +107,19 @@ def test_there_are_no_more_places_than_may_be() -> None:
     assert sum(offer(places, exec_us=1) is not None for _ in range(PER_FLOW + 1)) == PER_FLOW
     for number in range(IN_ALL // PER_FLOW - 1):
         for _ in range(PER_FLOW):
-            assert offer(places, f"ns/{number}", exec_us=1) is not None
+            offer(places, f"ns/{number}", exec_us=1)
     assert offer(places, G, exec_us=1) is None
+    assert len(places) == IN_ALL // 2, "a namespace has as many as it leaves free"
+    assert offer(places, "other/f", exec_us=1) is not None
+
+
+def test_places_that_are_over_make_room_in_their_namespace() -> None:
+    places = Places()
+    for number in range(IN_ALL // PER_FLOW // 2):
+        for _ in range(PER_FLOW):
+            offer(places, f"ns/{number}", exec_us=1)
+    assert offer(places, G, exec_us=1) is None
+    assert offer(places, G, exec_us=1, now_us=10 * HORIZON_US) is not None
 
 
 def test_reserved_work_counts_until_it_came_or_is_void() -> None:
@@ -131,15 +151,16 @@ def test_a_place_does_not_stand_before_work_of_higher_priority() -> None:
     assert [places.reserved_us({F}, 1, 0, 100 * MS, level) for level in (0, 1, 2)] == [10 * MS, 10 * MS, 0]
 
 
-def test_those_without_a_place_are_told_instants_that_differ_as_far_as_the_horizon() -> None:
+def test_those_without_a_place_are_told_instants_that_differ_and_none_far_ahead() -> None:
     places = Places()
 
     def told() -> int:
         return places.come_back_us(F, step_us=10 * MS, earliest_us=15 * MS, now_us=0, objective_us=200 * MS)
 
-    instants = [told() for _ in range(398)]
-    assert instants == list(range(15 * MS, 3_990 * MS, 10 * MS))
-    assert [told(), told(), told()] == [3_995 * MS, 15 * MS, 25 * MS]
+    last_us = UNRESERVED_OBJECTIVES * 200 * MS
+    instants = [told() for _ in range(last_us // (10 * MS) - 1)]
+    assert instants == list(range(15 * MS, last_us, 10 * MS))
+    assert [told(), told()] == [15 * MS, 25 * MS]
 
 
 def test_places_that_nobody_comes_for_stand_before_nobody() -> None:

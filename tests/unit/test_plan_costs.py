@@ -235,3 +235,20 @@ def test_amounts_are_rounded_up() -> None:
     assert amount(1, 1) == 1
     assert amount(3_600_000, 1000) == 1
     assert amount(0, HOUR_US) == 0
+
+
+def test_a_pod_under_a_bound_is_kept_from_nodes_that_cost_more_than_the_device_that_was_meant() -> None:
+    cheap, dear, poor = (
+        replace(one, node=node, id=f"{node}/gpu", memory_mib=memory_mib)
+        for one, node, memory_mib in zip(gpus(3), ("cheap", "dear", "small"), (40_960, 40_960, 1_024), strict=True)
+    )
+    world = PricedWorld([bounded(make_function(), per_hour=4.0), make_function("free")], [dear, cheap, poor])
+    world.prices = {cheap.id: 3_600_000, dear.id: 36_000_000, poor.id: 36_000_000}
+    world.want("f", 1)
+    world.want("free", 1)
+    world.run(S)
+    (start,) = world.starts("f")
+    assert start.spec.devices == (cheap.id,)
+    assert start.avoid_nodes == ("dear",), "where it could not go anyway nothing is to be said"
+    (start,) = world.starts("free")
+    assert start.avoid_nodes == ()

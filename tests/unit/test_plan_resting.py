@@ -45,7 +45,7 @@ def test_with_and_without_a_look_at_functions_at_rest_plans_do_the_same(monkeypa
     functions = [
         sim_function(builders.make_function(f"f{index}", keep_alive_ttl_us=S), cold_us=200_000) for index in range(12)
     ]
-    arrivals = sorted((draws.randrange(20 * S), draws.randrange(12), draws.randrange(1, 400_000)) for _ in range(120))
+    arrivals = sorted((draws.randrange(10 * S), draws.randrange(12), draws.randrange(1, 400_000)) for _ in range(60))
     work = workload(functions, arrivals)
     setup = Setup(devices=tuple(builders.make_gpu(f"d{index}") for index in range(3)), form=Form.REPLICAS)
     passed_over = image(simulate(work, setup))

@@ -67,7 +67,7 @@ def test_a_pod_with_something_forbidden_is_refused_by_the_operator_itself(entry:
 
 
 def test_the_operator_and_the_admission_policy_forbid_the_same_annotations() -> None:
-    policies = yaml.safe_load_all((ROOT / "crds" / "admission" / "pods.yaml").read_text())
+    policies = yaml.load_all((ROOT / "crds" / "admission" / "pods.yaml").read_text(), Loader=yaml.CSafeLoader)
     variables = next(each for each in policies if each["kind"] == "ValidatingAdmissionPolicy")["spec"]["variables"]
     (rule,) = (each["expression"] for each in variables if each["name"] == "foreignAnnotations")
     listed, _, _ = rule.partition("].exists(")

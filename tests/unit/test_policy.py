@@ -191,23 +191,42 @@ def test_each_field_that_does_not_act_in_a_cluster_is_told_in_one_sentence(spec:
     assert warning.endswith(".")
 
 
+ADMITS = "which requests are taken under contention"
+ORDER = "the order of requests"
+NONE = "(spec.admission is none)"
+TURNS = "turns on devices"
+LRU = "(spec.allocation is lru)"
+
+
 @pytest.mark.parametrize("mode", list(Mode))
 @pytest.mark.parametrize(
-    ("queueing", "allocation", "words"),
+    ("policies", "words"),
     [
-        ("mqfq", "fair", ""),
-        ("cfs-affinity", "greedy-dual", "acts in queues and not on turns"),
-        ("fcfs", "fair", "acts on turns on devices and not in queues"),
-        ("edf", "lru", "does not act"),
+        ({"queueing": "mqfq", "allocation": "fair"}, ""),
+        (
+            {"queueing": "cfs-affinity", "allocation": "greedy-dual"},
+            f"acts on {ADMITS} and {ORDER}, and not on turns on devices (spec.allocation is greedy-dual).",
+        ),
+        (
+            {"queueing": "fcfs", "allocation": "fair", "admission": {"policy": "none"}},
+            f"acts on turns on devices, and not on {ADMITS} {NONE} or {ORDER} (spec.queueing is fcfs).",
+        ),
+        (
+            {"queueing": "mqfq", "allocation": "fair", "admission": {"mode": "Observe"}},
+            f"acts on {ORDER} and turns on devices, and not on {ADMITS} (spec.admission is mode: Observe).",
+        ),
+        (
+            {"queueing": "rrc", "allocation": "lru", "admission": {"policy": "none"}},
+            f"does not act: not on {ADMITS} {NONE}, {ORDER} (spec.queueing is rrc) or {TURNS} {LRU}.",
+        ),
     ],
 )
 def test_where_the_weight_of_a_namespace_acts_depends_on_the_policies(
-    mode: Mode, queueing: str, allocation: str, words: str
+    mode: Mode, policies: dict[str, Any], words: str
 ) -> None:
-    weighed = policy(mode=mode, queueing=queueing, allocation=allocation, namespaces=[{"name": "a", "weight": 2}])
-    assert len(weighed.warnings) == (1 if words else 0)
-    assert all(warning.startswith(f"spec.namespaces[].weight {words}") for warning in weighed.warnings)
-    alike = policy(mode=mode, queueing=queueing, allocation=allocation, namespaces=[{"name": "a", "weight": 1}])
+    weighed = policy(mode=mode, **policies, namespaces=[{"name": "a", "weight": 2}])
+    assert weighed.warnings == ((f"spec.namespaces[].weight {words}",) if words else ())
+    alike = policy(mode=mode, **policies, namespaces=[{"name": "a", "weight": 1}])
     assert not alike.warnings
 
 

@@ -212,7 +212,10 @@ async def test_startup_timeout_kills_and_says_so_with_the_output(benches: list[B
     assert bench.reconciler.statuses()["default/f"].condition("Ready").reason is Reason.START_TIMEOUT
 
 
-async def test_a_refused_reservation_starts_nothing_and_is_planned_again(benches: list[Bench]) -> None:
+async def test_a_refused_reservation_starts_nothing_and_is_planned_again(
+    benches: list[Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stoker_cli.reconciler.RETRY_S", 0.05)
     bench = Bench(make_function())
     benches.append(bench)
     bench.agent.refuse = Reason.WAITING_FOR_GPU

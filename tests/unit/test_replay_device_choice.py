@@ -78,7 +78,7 @@ def test_a_policy_that_was_exchanged_goes_on_in_the_log() -> None:
     files = Files()
     chooser = recording(files).make_device_chooser("slack")
     known = {GPU: Forecast(warm=1, exec_us=S), CPU: Forecast(warm=1, exec_us=S)}
-    assert chooser.course(FUNCTIONS[0], known, S, wakes=True) == Course()
+    assert chooser.course(FUNCTIONS[0], known, S, wakes=True) == Course(CPU)
     chooser.exchange("cpu-only")
     assert chooser.course(FUNCTIONS[0], known, S, wakes=True) == Course(CPU, crosses=False)
     assert replayed(files.lines).compared == {"course": 2}

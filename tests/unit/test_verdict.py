@@ -184,3 +184,26 @@ def test_nobody_asked_means_nothing_promised(agent: Agent) -> None:
 def test_a_function_over_its_share_of_the_slots_gets_a_free_one_only(agent: Agent) -> None:
     assert reason(agent.ask("a", limit_us=-1)) is Reason.OVER_SHARE
     assert agent.ask("b", limit_us=-1, free=True, rooms=()).refusal is None
+
+
+def test_a_miss_by_the_margin_alone_says_so_beside_a_prediction_within_the_objective(agent: Agent) -> None:
+    refused = agent.ask("a", exec_us=60, objective_us=100, margin_ppm=900_000).refusal
+    assert refused is not None
+    assert refused.detail == "with the margin for its percentile it would end 1 ms after its objective"
+    late = agent.ask("b", exec_us=95, objective_us=100, margin_ppm=900_000).refusal
+    assert late is not None
+    assert late.detail == "it would end 1 ms after its objective"
+
+
+def test_a_refusal_by_utilisation_speaks_of_utilisation(agent: Agent) -> None:
+    refused = agent.ask("a", exec_us=90, rule=Rule.UTILISATION, servers=1, remaining_us=(80,)).refusal
+    assert refused is not None
+    assert "more than 80 % of what they can by its objective" in refused.detail
+
+
+def test_a_promise_leaves_room_for_the_margin_of_the_longest_time_that_the_request_may_take() -> None:
+    agent = Agent()
+    verdict = agent.ask("a", exec_us=10, objective_us=120, margin_ppm=200_000)
+    assert verdict.finish_us == 20, "another one runs for 10"
+    # At 90 it ends at 100, and a fifth of that is the margin: not at 106, though that would do for the 20 of now.
+    assert verdict.promise_us == 90

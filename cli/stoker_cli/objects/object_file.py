@@ -14,7 +14,7 @@ from stoker.errors import InvalidObject
 from stoker.model.function import Function
 from stoker.model.policy import Policy
 from stoker.wire.crd import decode_function
-from stoker.wire.policy import decode_policy
+from stoker.wire.policy import NAME, decode_policy
 from stoker_cli.launching import CannotRun
 from stoker_cli.objects.documents import Document, ObjectError, Path, read_documents
 from stoker_cli.objects.validation import Validator
@@ -116,6 +116,7 @@ def _key_of(value: Any) -> Key | None:
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
         return None
     if value["kind"] == "GpuPolicy":
-        return value["kind"], metadata["name"]
+        # There is one: by another name it is that one, mistyped, and must not take the last good one away.
+        return value["kind"], NAME
     namespace = metadata.get("namespace") or "default"
     return (value["kind"], f"{namespace}/{metadata['name']}") if isinstance(namespace, str) else None

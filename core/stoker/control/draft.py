@@ -350,7 +350,7 @@ class Draft:
             devices=devices,
         )
         reservations = self.board.take(identity, need, devices, pair)
-        avoid_nodes = tuple(sorted(self.avoided(pair)))
+        avoid_nodes = tuple(sorted(self.avoided(pair) | self.purse.dearer_nodes(pair, function, need, devices)))
         self.actions.append(Start(spec=spec, reservations=reservations, function=function, avoid_nodes=avoid_nodes))
         self.fleet.started[pair] = self.fleet.started.get(pair, 0) + 1
         self._tenant_changed(pair)

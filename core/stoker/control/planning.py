@@ -29,7 +29,9 @@ class Start(Struct, frozen=True, kw_only=True, tag=True):
     """Kubernetes: provisional, until the agent has said which devices the pod really got."""
     function: Function
     avoid_nodes: tuple[str, ...] = ()
-    """Nodes where pods of the function got unfit devices lately: it should not go there now."""
+    """Kubernetes: nodes where pods of the function got unfit devices lately, or that cost more than it was meant to
+    cost while it is under a bound. It should not go there now.
+    """
 
 
 class Drain(Struct, frozen=True, kw_only=True, tag=True):

@@ -154,6 +154,24 @@ class Purse:
                 found.append((True, 0, number, need))
         return tuple(need for *_, need in sorted(found, key=lambda entry: entry[:3]))
 
+    def dearer_nodes(self, pair: Pair, function: Function, need: Need, device_ids: Sequence[str]) -> frozenset[str]:
+        """Nodes whose devices would do and cost more than these: where others choose the node, a replica under a bound
+        must not land there.
+        """
+        board = self._draft.board
+        if not self._is_under(pair[0]) or not any(board.devices[one].node for one in device_ids):
+            return frozenset()
+        meant = {board.devices[one].node for one in device_ids}
+        most = max(self._rate_of(need, (one,), function, pair) for one in device_ids)
+        needs = self._draft.needs(function, pair[1])
+        return frozenset(
+            device.node
+            for device in board.devices.values()
+            if device.node not in meant
+            and any(one.could_use(device) for one in needs)
+            and self._rate(need, (device,), function, pair) > most
+        )
+
     def kept_us(self, kept_us: int, pair: Pair, function: Function, replica: ReplicaStatus) -> int:
         """How long an idle replica stays that would be kept for `kept_us`."""
         key = pair[0]

@@ -20,6 +20,10 @@ from stoker.prediction import Estimate
 _LEAST_RUNS = 20
 """What a request costs is what those of the last hour did once there were so many; before, what its execution time
 comes to on a full replica. Ours."""
+_KNOWN_RUNS = 5
+"""Before so many runs on a product nothing is too dear there: a first run may load what later ones find, and whoever is
+refused is measured no more. Ours.
+"""
 
 Accounts = Mapping[tuple[str, Variant], Account]
 Parts = Sequence[tuple[int, int]]
@@ -186,7 +190,7 @@ def _examples(devices: Sequence[Device], prices: Prices) -> dict[str, Device]:
 def _run_costs(
     function: Function, examples: Mapping[str, Device], prices: Prices, predictions: ExecTimes | None
 ) -> dict[tuple[Variant, str], int]:
-    """What a request costs at the least by variant and product, where its execution time was measured: when as many run
+    """What a request costs at the least by variant and product, where _KNOWN_RUNS were measured: when as many run
     beside it as its replica takes.
     """
     found: dict[tuple[Variant, str], int] = {}
@@ -199,7 +203,7 @@ def _run_costs(
                 if (variant, product) in found or not need.could_use(device):
                     continue
                 estimate = predictions.exec_us(function, variant, product)
-                if estimate.samples:
+                if estimate.samples >= _KNOWN_RUNS:
                     rate = rate_of(need, (device,) * need.count, prices, full)
                     found[variant, product] = cap.amount(rate, estimate.us) // full
     return found

@@ -1,4 +1,4 @@
-"""Keeps one pod away from nodes where the last ones of its function got devices that they may not use. Pure."""
+"""Keeps one pod away from nodes where it should not go now (stoker.control.planning.Start.avoid_nodes). Pure."""
 
 import copy
 from collections.abc import Collection

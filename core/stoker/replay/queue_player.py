@@ -158,7 +158,7 @@ class QueuePlayer:
         estimate = self.predictions.exec_us(function, request.variant, record.product, record.in_flight)
         self._comparison.same("estimate", request.predicted_exec_us, estimate.us)
         if record.sight is not None:
-            margin_ppm = self.predictions.margin_ppm(function.key, request.percentile)
+            margin_ppm = max(0, self.predictions.margin_ppm(function.key, request.percentile))
             self._comparison.same("margin", record.sight.margin_ppm, margin_ppm)
         verdict = judge(request, record.sight, policy=self._policy, accepting=record.accepting)
         self._comparison.same("judge", record.verdict, verdict)

@@ -9,7 +9,8 @@ from msgspec import Struct
 from stoker.model.request import QueuedRequest
 from stoker.reasons import MISSES
 from stoker.slots.arrangement import AnyArrangement
-from stoker.slots.places import Place, Places, Redemption
+from stoker.slots.contention import WINDOW_US
+from stoker.slots.places import HORIZON_US, Place, Places, Redemption
 from stoker.wire.agent import WANT_PLACE, Refusal
 
 
@@ -54,21 +55,21 @@ class ComingBack:
         return Reserved(ahead_us, own_us)
 
     def refused(
-        self, refusal: Refusal, request: QueuedRequest, said: str, redemption: Redemption | None, limit_us: int | None
+        self, refusal: Refusal, request: QueuedRequest, said: str, redemption: Redemption | None, share_us: int
     ) -> Refusal:
         """A request that came now (its `arrival_us`) is refused: what it is told, in the same refusal. One that wants a
-        place gets one if there is one; `limit_us` is how much its flow may have queued, where it is bound to a share.
+        place gets one if there is one; `share_us` is its flow's share of WINDOW_US, where it is bound to one; else 0.
         """
         if redemption is not None:
             refusal.redemption = redemption.value
         if refusal.reason not in MISSES or refusal.retry_after_ms is None:
             return refusal
         now_us, objective_us = request.arrival_us, request.objective_us - request.arrival_us
-        earliest_us = now_us + refusal.retry_after_ms * 1000
+        earliest_us = now_us + min(refusal.retry_after_ms * 1000, HORIZON_US)
         servers, flows = self._arrangement.around(request.flow)
         apart_us = 0
-        if limit_us is not None:
-            apart_us = 2 * request.predicted_exec_us * max(0, objective_us) // max(1, limit_us)
+        if share_us:
+            apart_us = 2 * request.predicted_exec_us * WINDOW_US // share_us
         place = self._places.held(said) if redemption is Redemption.EARLY else None
         if said == WANT_PLACE:
             place = self._places.offer(

@@ -3,20 +3,24 @@
 A schedule that admits whatever fits lets those in first that can wait longest: they fill the queue up to their long
 objectives, and nothing fits before them any more. So while more is asked of a pool than it has, each flow that asks for
 more than its weighted max-min share
-- may have so much work queued as that share does in the time that its requests may wait (Little's law), at least one
-  request: a queue that is longer serves nobody sooner;
+- may have so much work queued as that share does in QUEUED_PERCENT of the time that its requests may wait (Little's
+  law), at least one request; in all of that time but WINDOW_US, where that is more;
 - gets a slot only where one is free, once MOST_PERCENT of its share were taken of it within WINDOW_US (or within the
   time that its requests may wait, where that is longer): what waits of others can then use the slots. A free slot is
   what they leave.
 Whoever asks for less than its share is not bound, nor whoever is alone. Of higher priority first: the others share what
 it leaves.
 
-Demand is what came within the last WINDOW_US, refused or not. Pure; the shell brings the clock.
+Demand is what came within the last WINDOW_US, refused or not; and on average over the last LONG of these windows, since
+a burst of one second is no overload, nor does it make a quiet flow a greedy one. A pool is contended by what comes in
+one window, or by a little on average: then those are bound that ask for much more than their share on average. Pure;
+the shell brings the clock.
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from stoker.max_min import max_min
 from stoker.model.function import Priority
@@ -26,8 +30,13 @@ WINDOW_US = 1_000_000
 """Ours: long enough for some requests of each flow, short beside what people notice."""
 EVERY_US = 250_000
 """Shares are computed so often (ours)."""
-MOST_PERCENT = 110
-"""Ours: of three equal flows nobody is pushed below 80 % of its share, and little capacity is kept for who is late."""
+MOST_PERCENT = 103
+"""Ours: of three flows nobody is pushed below 80 % of its share, and little capacity is kept for who is late."""
+QUEUED_PERCENT = 15
+"""Of the time that a request may wait (ours): what is queued of a bound flow keeps the slots busy, no more. A longer
+queue serves nobody sooner, and whoever asks for less than its share waits behind it. Only a burst that may wait for
+seconds is taken as such.
+"""
 NONE_US = -1
 """A limit: nothing may be queued."""
 _BUSY_PERCENT = 120
@@ -36,12 +45,22 @@ where all of it can be served.
 """
 
 
+LONG = 8
+"""Windows of an average (ours)."""
+_BUSY_ON_AVERAGE_PERCENT = 102
+_GREEDY_PERCENT = 130
+"""Ours: by the average, a pool is contended from so much of what it has on, and a flow is bound from so much of its
+share on.
+"""
+
+
 class _Sum(Struct):
-    """Execution time within the last WINDOW_US: that of this window and of the one before."""
+    """Execution time within the last WINDOW_US: that of this window and of the one before; and the average before."""
 
     began_us: int = 0
     now_us: int = 0
-    before_us: int = 0
+    past_us: deque[int] = field(default_factory=lambda: deque(maxlen=LONG))
+    """Of windows that are over, the last one last, since a whole one passed without anything."""
 
     def add(self, work_us: int, now_us: int) -> None:
         self.turn(now_us)
@@ -50,15 +69,25 @@ class _Sum(Struct):
     def turn(self, now_us: int) -> None:
         """Begin a new window where the last one is over."""
         passed = (now_us - self.began_us) // WINDOW_US
-        if passed:
-            self.before_us = self.now_us if passed == 1 else 0
+        if passed > 0:
+            if passed == 1:
+                self.past_us.append(self.now_us)
+            else:
+                self.past_us.clear()
             self.now_us = 0
             self.began_us += passed * WINDOW_US
 
     def last_us(self, now_us: int) -> int:
         """Within the last WINDOW_US, the window before taken as even."""
         self.turn(now_us)
-        return self.now_us + self.before_us * (WINDOW_US - (now_us - self.began_us)) // WINDOW_US
+        before_us = self.past_us[-1] if self.past_us else 0
+        return self.now_us + before_us * (WINDOW_US - (now_us - self.began_us)) // WINDOW_US
+
+    def average_us(self, now_us: int) -> int:
+        """In WINDOW_US, over the last LONG of them or since it began, whichever is less."""
+        self.turn(now_us)
+        over_us = max(WINDOW_US, len(self.past_us) * WINDOW_US + now_us - self.began_us)
+        return (sum(self.past_us) + self.now_us) * WINDOW_US // over_us
 
 
 class _Demand(Struct):
@@ -101,8 +130,8 @@ class Contention:
     def limit_us(
         self, flow: str, longest_us: int, pools: Iterable[tuple[int, Iterable[str]]], now_us: int
     ) -> int | None:
-        """How much work of the flow may be queued, whose requests may wait for `longest_us`; None: any. NONE_US: none,
-        it may have what is free.
+        """How much work of the flow may be queued, whose requests may wait for `longest_us`; None: any. Less than 0:
+        none now, it may have what is free.
 
         `pools`: servers and flows of each pool; asked for only when shares are due.
         """
@@ -112,10 +141,14 @@ class Contention:
         share_us = self._shares_us.get(flow)
         if share_us is None:
             return None
-        limit_us = share_us * max(0, longest_us) // WINDOW_US
+        limit_us = share_us * _queued_for_us(longest_us) // WINDOW_US
         if self._demands[flow].taken.last_us(now_us) * 100 >= max(share_us, limit_us) * MOST_PERCENT:
             return NONE_US
         return limit_us
+
+    def share_us(self, flow: str) -> int:
+        """Execution time that a flow which is bound may have in WINDOW_US, as of the last limit_us(); 0: it is not."""
+        return self._shares_us.get(flow, 0)
 
     def _share(self, pools: Iterable[tuple[int, Iterable[str]]], now_us: int) -> None:
         self._shares_us.clear()
@@ -125,16 +158,24 @@ class Contention:
             left_us = servers * WINDOW_US
             if len(asked_us) < 2:
                 continue
-            if sum(asked_us.values()) * 100 <= left_us * _BUSY_PERCENT:
+            average_us = {flow: self._demands[flow].asked.average_us(now_us) for flow in asked_us}
+            busy = sum(asked_us.values()) * 100 > left_us * _BUSY_PERCENT
+            if not busy and sum(average_us.values()) * 100 <= left_us * _BUSY_ON_AVERAGE_PERCENT:
                 continue
+            more_percent = 100 if busy else _GREEDY_PERCENT
             for priority in sorted(Priority, key=lambda one: one.level, reverse=True):
                 level = {flow: us for flow, us in asked_us.items() if self._demands[flow].priority is priority}
                 shares_us = two_level(level, self._weights, left_us)
                 left_us -= sum(shares_us.values())
                 for flow, share_us in shares_us.items():
                     # What rounding takes is no refusal.
-                    if share_us * 100 < level[flow] * 99:
+                    if share_us * 100 < level[flow] * 99 and share_us * more_percent < average_us[flow] * 99:
                         self._shares_us[flow] = share_us
+
+
+def _queued_for_us(longest_us: int) -> int:
+    """For how much of the time that its requests may wait the queue of a bound flow may reach."""
+    return max(0, longest_us * QUEUED_PERCENT // 100, longest_us - WINDOW_US)
 
 
 def two_level(demands: Mapping[str, int], weights: Weights, capacity: int) -> dict[str, int]:

@@ -28,7 +28,9 @@ from stoker.slots.table import AnyReplica, DeviceSlots, FlowState, Run
 P = TypeVar("P", bound=AnyReplica)
 
 EXPLORE_EVERY = 20
-"""A flow that nothing is admitted of may try one request in so many predicted executions (ours: 5 % of one slot)."""
+"""A flow that nothing is admitted of may try one request in so many predicted executions (ours: 5 % of one slot), in
+half as many after each trial that met its objective: whatever was learnt of bad times is unlearnt soon after them.
+"""
 
 
 class Rule(StrEnum):
@@ -46,6 +48,8 @@ class Sight(Struct, frozen=True, kw_only=True, omit_defaults=True):
     observes: bool = False
     """GpuPolicy.admission.mode Observe: a verdict is found and not acted upon."""
 
+    ago_us: int = 0
+    """It came so long ago: its body took a while."""
     free: bool = False
     """A slot is free for it and nobody is before it; nothing else is looked at then."""
     flows: frozenset[str] = frozenset()
@@ -66,6 +70,8 @@ class Sight(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What to add to a predicted finish time, in millionths of it (stoker.calibration)."""
     limit_us: int | None = None
     """How much work of the flow may be queued (stoker.slots.contention); None: any, less than 0: none."""
+    share_us: int = 0
+    """Where that is bound: execution time that the flow may have in WINDOW_US."""
     reserved_us: int = 0
     """Work of the flow that has a place and is not there yet: it counts as queued."""
     takes_late: bool = False
@@ -169,20 +175,25 @@ class Lookout:
         takes_late: bool,
         now_us: int,
         reserved: Reserved = NOTHING,
+        again: bool = False,
     ) -> Sight | None:
-        """What a request finds that comes now; None: nobody asks, it is taken. Notes that it came.
+        """What a request finds that comes now; None: nobody asks, it is taken. Notes that it came, unless it was taken
+        before and is looked at `again`: then it is bound to no share either.
 
         `reserved`: what of others who were refused and come back is before it, as if it were promised already.
         """
         if self.rule is Rule.NONE:
             return None
-        if self._predictions.exec_us(function, flow.variant, flow.product).samples:
+        if not again and self._predictions.exec_us(function, flow.variant, flow.product).samples:
             # A prior is a guess, and as a rule a large one: it says nothing of what is asked for.
             self.contention.ask(flow.key, request.priority, request.predicted_exec_us, now_us)
-        margin_ppm = self._predictions.margin_ppm(function.key, request.percentile)
+        # Never less than nothing: what waits is dropped once its mean no longer fits, and may be promised no later.
+        margin_ppm = max(0, self._predictions.margin_ppm(function.key, request.percentile))
         # As long as a request may wait: with the margin, wait and execution are to end at the objective.
-        longest_us = (request.objective_us - now_us) * ONE // max(1, ONE + margin_ppm) - request.predicted_exec_us
-        limit_us = self.contention.limit_us(flow.key, longest_us, self.arrangement.pools(), now_us)
+        longest_us = (request.objective_us - now_us) * ONE // (ONE + margin_ppm) - request.predicted_exec_us
+        limit_us = None
+        if not again:
+            limit_us = self.contention.limit_us(flow.key, longest_us, self.arrangement.pools(), now_us)
         rooms = () if policy.commitments is None else self.arrangement.rooms(flow.key, now_us)
         if rooms and self.rule is Rule.SCHEDULE:
             free = flow.has_free_slot() and not flow.promised_us and not policy.queued(flow.key)
@@ -194,8 +205,10 @@ class Lookout:
             promised_us=found.promised_us + reserved.ahead_us,
             rule=self.rule,
             observes=self.observes,
+            ago_us=now_us - request.arrival_us,
             margin_ppm=margin_ppm,
             limit_us=limit_us,
+            share_us=0 if limit_us is None else self.contention.share_us(flow.key),
             reserved_us=reserved.own_us,
             takes_late=takes_late,
             explores=_may_explore(flow, request, policy, now_us),
@@ -206,4 +219,4 @@ def _may_explore(flow: FlowState[Any], request: QueuedRequest, policy: QueuePoli
     if flow.running or policy.queued(flow.key):
         return False
     last_us = flow.explored_us
-    return last_us is None or now_us - last_us >= EXPLORE_EVERY * request.predicted_exec_us
+    return last_us is None or now_us - last_us >= (EXPLORE_EVERY >> flow.trials_kept) * request.predicted_exec_us

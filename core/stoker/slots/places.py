@@ -10,7 +10,8 @@ Clients may not come back: a client that knows nothing of tickets never does. So
 before the work of others as lately came for its place, by flow.
 
 Pure: who is refused and what the slots can do is the caller's to say. It reads no clock and draws nothing. Bounded:
-PER_FLOW and IN_ALL places. Ours: the half, the horizon, the window, the bounds.
+PER_FLOW and IN_ALL places, of which no namespace has more than it leaves free. Ours: the half, the horizon, the window,
+the bounds.
 """
 
 from bisect import bisect_left, bisect_right
@@ -20,12 +21,17 @@ from heapq import heappop, heappush
 
 from msgspec import Struct
 
+from stoker.hold_shares import HoldShares
 from stoker.turns import Turns
 
 HORIZON_US = 60_000_000
 """No place is further ahead: few clients wait longer, and no forecast of load holds for longer."""
 HORIZON_OBJECTIVES = 20
 """Nor further than so many times the function's objective: who may wait 200 ms is not served by a place in a minute."""
+UNRESERVED_OBJECTIVES = 3
+"""Who gets no place is told no later instant than so many times the objective ahead: nothing is kept for it then, so it
+may as well try sooner; and a crowd that was told late instants is one more overload long after the first.
+"""
 WINDOW_MIN_US = 1_000_000
 """A client's timer, a TLS connection far away and a busy machine fit into it."""
 WINDOW_MAX_US = 5_000_000
@@ -85,6 +91,8 @@ class Places:
         """Those that may still be redeemed."""
         self._come_ppm: dict[str, int] = {}
         """Of each flow how many in a million came for their places lately; of those that are not in it: the prior."""
+        self._shares = HoldShares(IN_ALL, 0)
+        """How many each namespace has."""
         self._turns: dict[str, Turns] = {}
         """Of those who got no place."""
         self._ends: list[tuple[int, str]] = []
@@ -110,7 +118,8 @@ class Places:
         None: it would be further ahead than the horizon, or there are as many as may be; or it can never be on time.
         """
         self.expire(now_us)
-        if exec_us > objective_us or servers < 1 or len(self._all) >= IN_ALL:
+        namespace = flow.partition("/")[0]
+        if exec_us > objective_us or servers < 1 or self._shares.full(namespace, 0):
             return None
         line = self._lines.get(flow)
         if line is not None and len(line.places) >= PER_FLOW:
@@ -128,6 +137,7 @@ class Places:
             line = self._lines[flow] = _Line()
         line.add(place)
         line.next_us = at_us + apart_us
+        self._shares.add(namespace, 1, 0)
         self._all[place.id] = place
         self._open.add(place.id)
         heappush(self._ends, (max(place.void_us, at_us + span_us), place.id))
@@ -164,6 +174,7 @@ class Places:
         while self._ends and self._ends[0][0] < now_us:
             _, place_id = heappop(self._ends)
             place = self._all.pop(place_id)
+            self._shares.add(place.flow.partition("/")[0], -1, 0)
             if place_id in self._open:
                 self._open.discard(place_id)
                 self._note(place.flow, came=False)
@@ -180,27 +191,32 @@ class Places:
         """
         if not self._open:
             return 0
-        total_us = 0
+        most_us = max(0, until_us - now_us) * servers // 2
+        total_us, still_open = 0, self._open
         for flow in flows:
             line, due_us = self._lines.get(flow), 0
             for place in line.places if line is not None else ():
-                if place.at_us > until_us:
+                at_us = place.at_us
+                if at_us > until_us:
                     break
-                if place.level >= level and place.id in self._open and place.void_us >= now_us:
+                # Written out (void_us): each request of an agent that is overwhelmed looks at hundreds of places.
+                if at_us + place.window_us >= now_us and place.level >= level and place.id in still_open:
                     due_us += place.exec_us
             total_us += due_us * self._come_ppm.get(flow, PRIOR_PPM) // _ALL
-        return min(total_us, max(0, until_us - now_us) * servers // 2)
+            if total_us >= most_us:
+                return most_us
+        return total_us
 
     def come_back_us(self, flow: str, *, step_us: int, earliest_us: int, now_us: int, objective_us: int) -> int:
         """When somebody who gets no place may try again: each `step_us` later than the last, from `earliest_us` on
-        to the horizon, and round again. So that they do not all come at once.
+        to UNRESERVED_OBJECTIVES ahead, and round again. So that they do not all come at once.
         """
         turns = self._turns.get(flow)
         if turns is None:
             if len(self._turns) >= IN_ALL:
                 self._turns.clear()  # of functions that are long gone, mostly
             turns = self._turns[flow] = Turns()
-        return turns.next_us(max(earliest_us, now_us), now_us + horizon_us(objective_us), step_us)
+        return turns.next_us(max(earliest_us, now_us), now_us + UNRESERVED_OBJECTIVES * objective_us, step_us)
 
     def _note(self, flow: str, *, came: bool) -> None:
         if len(self._come_ppm) > IN_ALL:

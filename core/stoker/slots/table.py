@@ -149,6 +149,7 @@ class FlowState(Generic[P]):
         "promised_us",
         "replicas",
         "running",
+        "trials_kept",
         "variant",
     )
 
@@ -172,7 +173,14 @@ class FlowState(Generic[P]):
         self.begun_us = 0
         """Predicted execution time of all that was ever started."""
         self.explored_us: int | None = None
-        """When a request was taken last only to learn how long it takes."""
+        """When a request was taken last only to learn how long it takes: a trial."""
+        self.trials_kept = 0
+        """So many trials in a row met their objective."""
+
+    def ran(self, request: QueuedRequest, now_us: int) -> None:
+        """A request of it ran to its end: was that a trial, then how it went decides when the next one may be."""
+        if self.explored_us == request.arrival_us:
+            self.trials_kept = self.trials_kept + 1 if now_us <= request.objective_us else 0
 
     def live(self) -> bool:
         """Whether a replica is warm or starting: requests may wait for it."""

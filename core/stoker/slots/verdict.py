@@ -15,6 +15,7 @@ from msgspec import Struct
 from stoker.model.request import QueuedRequest
 from stoker.policies.queueing.commitments import Commitments, Entry, Place
 from stoker.policies.queueing.interface import QueuePolicy
+from stoker.policies.queueing.lanes import Room
 from stoker.reasons import Reason
 from stoker.slots.contention import WINDOW_US
 from stoker.slots.forecast import Rule, Sight, wait_us
@@ -56,8 +57,8 @@ def bind(request: QueuedRequest, verdict: Verdict) -> None:
     request.promise_us = verdict.promise_us
     request.behind = verdict.behind
     request.finish_us = verdict.finish_us or 0
-    if verdict.finish_us is None or verdict.explores or verdict.unheeded is not None:
-        # Nobody looked, or it was taken against what was seen: then it is also served late.
+    if not verdict.promise_us:
+        # Nobody looked, nothing is enforced, or it was taken against what was seen: then it is also served late.
         request.late_ok = True
 
 
@@ -74,7 +75,8 @@ class _Fit(Struct, frozen=True):
 
 
 def judge(request: QueuedRequest, sight: Sight | None, *, policy: QueuePolicy, accepting: bool) -> Verdict:
-    """On a request that comes now (its `arrival_us`). Refused while the agent drains (not `accepting`).
+    """On a request that comes now (its `arrival_us`), or came `sight.ago_us` ago. Refused while the agent drains (not
+    `accepting`).
 
     `sight` is what it finds; None: it is taken without a promise. Changes nothing, also not the policy.
     """
@@ -103,12 +105,19 @@ def judge(request: QueuedRequest, sight: Sight | None, *, policy: QueuePolicy, a
         return Verdict(finish_us=fit.finish_us, explores=True, behind=scheduled, estimated=fit.estimated)
     if sight.takes_late:
         return Verdict(finish_us=fit.finish_us, late=True, behind=scheduled, estimated=fit.estimated)
-    return Verdict(refusal=_refusal(request, sight, fit, reason), finish_us=fit.finish_us, estimated=fit.estimated)
+    refusal = _refusal(request, sight, fit, reason)
+    if scheduled and policy.commitments is not None:
+        refusal.closed_us = _closed_us(sight, fit, dict(sight.rooms)[policy.commitments.lanes[request.flow]])
+    return Verdict(refusal=refusal, finish_us=fit.finish_us, estimated=fit.estimated)
+
+
+def _now_us(request: QueuedRequest, sight: Sight) -> int:
+    return request.arrival_us + sight.ago_us
 
 
 def _fit(request: QueuedRequest, sight: Sight, policy: QueuePolicy) -> _Fit:
     exec_us, commitments = request.predicted_exec_us, policy.commitments
-    remaining_us = request.objective_us - request.arrival_us
+    remaining_us = request.objective_us - _now_us(request, sight)
     estimated = False
     if sight.free:
         start_us = 0
@@ -128,7 +137,9 @@ def _fit(request: QueuedRequest, sight: Sight, policy: QueuePolicy) -> _Fit:
         late_by_us = _above_threshold_us(request, sight, policy)
     else:
         late_by_us = finish_us + margin_us - remaining_us
-    return _Fit(finish_us, max(1, request.objective_us - exec_us - margin_us), late_by_us, over_us, estimated)
+    # Others may still be let in before it, until it ends at its objective but for the margin of that whole time.
+    may_us = remaining_us * _ONE // (_ONE + sight.margin_ppm) - exec_us
+    return _Fit(finish_us, max(1, _now_us(request, sight) + may_us), late_by_us, over_us, estimated)
 
 
 def _above_threshold_us(request: QueuedRequest, sight: Sight, policy: QueuePolicy) -> int:
@@ -137,7 +148,7 @@ def _above_threshold_us(request: QueuedRequest, sight: Sight, policy: QueuePolic
     work_us = sum(sight.remaining_us) + policy.queued_us(sight.flows or (request.flow,)) + sight.promised_us
     if sight.free:
         work_us = 0
-    may_us = (request.objective_us - request.arrival_us) * servers * THRESHOLD_PERCENT // 100
+    may_us = (request.objective_us - _now_us(request, sight)) * servers * THRESHOLD_PERCENT // 100
     return (work_us + request.predicted_exec_us - may_us) // servers
 
 
@@ -148,13 +159,13 @@ def _room_for(
     if fit.over_us > 0:
         return None
     rooms, level, work_us = dict(sight.rooms), request.priority.level, request.predicted_exec_us + sight.promised_us
-    room = rooms[commitments.lanes[request.flow]]
+    room, now_us = rooms[commitments.lanes[request.flow]], _now_us(request, sight)
 
     def broken() -> list[str] | None:
         start_us = room.start_us(commitments.ahead_us(request.flow, place) + sight.promised_us)
-        if request.arrival_us + start_us > fit.promise_us:
+        if now_us + start_us > fit.promise_us:
             return None
-        return commitments.broken_by(request.flow, place, work_us, level, rooms, request.arrival_us)
+        return commitments.broken_by(request.flow, place, work_us, level, rooms, now_us)
 
     last = broken()
     if last == [] or level == 0:
@@ -175,16 +186,31 @@ def _room_for(
     return tuple(entry.request_id for entry in needed) if last == [] else None
 
 
+def _closed_us(sight: Sight, fit: _Fit, room: Room) -> int:
+    """For how long a refusal speaks for those that come after it (Refusal.closed_us), if all goes as predicted; a
+    gateway goes by it for a moment only.
+
+    One that would be late stays late until the excess is worked off: the bound on a start falls by at most one unit a
+    unit of time while all work before it needs slots of its lane. What a function has queued gets less, and a slot
+    comes free for a trial or for a lane that others do not share, when the first run ends. Which promises a request
+    would break depends on its place in the order: that says nothing of others.
+    """
+    late_us = fit.late_by_us * _ONE // (_ONE + sight.margin_ppm)
+    if late_us > 0 and (sight.explores or len(sight.rooms) > 1):
+        late_us = min(late_us, *(each.start_us(0) for _, each in sight.rooms))
+    over_us = room.start_us(0) if fit.over_us > 0 else 0
+    return max(0, late_us, over_us)
+
+
 def _refusal(request: QueuedRequest, sight: Sight, fit: _Fit, reason: Reason) -> Refusal:
     if reason is Reason.OVER_SHARE:
         detail = "its devices are contended, and its function has queued what its share of them can do in time"
-        # It is a place in the queue that must come free, at the rate of the share.
-        remaining_us = request.objective_us - request.arrival_us
-        limit_us = sight.limit_us or 0
-        # Less than 0: it is what was taken within the last window that must be past.
-        retry_us = fit.over_us * remaining_us // limit_us if limit_us > 0 else min(remaining_us, WINDOW_US)
+        # It is a place in the queue that must come free, at the rate of the share; where nothing may be queued, it is
+        # what was taken within the last window that must be past.
+        at_rate = sight.share_us > 0 and sight.limit_us is not None and sight.limit_us >= 0
+        retry_us = fit.over_us * WINDOW_US // sight.share_us if at_rate else WINDOW_US
     elif fit.late_by_us > 0:
-        detail = f"it would end {-(-fit.late_by_us // 1000)} ms after its objective"
+        detail = _why_late(request, sight, fit)
         retry_us = fit.late_by_us
     else:
         detail = "it would make requests late that were promised to be on time"
@@ -197,3 +223,11 @@ def _refusal(request: QueuedRequest, sight: Sight, fit: _Fit, reason: Reason) ->
         retry_after_us=max(RETRY_MIN_US, retry_us),
         estimated=fit.estimated,
     )
+
+
+def _why_late(request: QueuedRequest, sight: Sight, fit: _Fit) -> str:
+    if sight.rule is Rule.UTILISATION:
+        return f"with it, its slots would have to do more than {THRESHOLD_PERCENT} % of what they can by its objective"
+    # The prediction that is told beside this has no margin: it may lie within the objective.
+    margin = "with the margin for its percentile " if request.arrival_us + fit.finish_us <= request.objective_us else ""
+    return f"{margin}it would end {-(-fit.late_by_us // 1000)} ms after its objective"

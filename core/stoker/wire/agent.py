@@ -28,6 +28,8 @@ BODY_RATE_BYTES = 64 * 1024
 BODY_RATE_WINDOW_S = 5
 """After dispatch a body must progress by BODY_RATE_BYTES per second over this window, or it is 408."""
 GRANT_TTL_S = 5
+CLOSED_MAX_US = 20_000
+"""For no longer than this does a gateway go by what a refusal said of requests that come after it (closed_us)."""
 LOAD_MIN_INTERVAL_S = 0.1
 LOAD_HEARTBEAT_S = 1.0
 LOAD_STALE_S = 3.0
@@ -65,7 +67,8 @@ H_COST_MICRO = "stoker-cost-micro"
 was there before its first byte went out: what a stream costs is known after its head."""
 H_PROMISED = "stoker-promised"
 """`predicted=35.200, latest=52.000`: at its admission it was promised to be on time. In milliseconds from then, when it
-was predicted to end, and the same with the margin of its percentile (stoker.calibration).
+was predicted to end, and the same with the margin of its percentile (stoker.calibration). `, estimated` behind it: the
+queueing policy has no schedule, so the wait is an estimate, and requests that come later may break it.
 """
 
 # Gateway to client only.
@@ -100,6 +103,9 @@ class Refusal(Struct, kw_only=True, rename="camel", omit_defaults=True):
     """The place is void so long after that."""
     redemption: str = ""
     """Agent to gateway: what came of the place that the request named (stoker.slots.places.Redemption)."""
+    closed_us: int = 0
+    """Agent to gateway: for so long it will refuse every request of this function and variant whose objective is no
+    longer, and due no earlier, than this one's; 0: nothing is said of others (stoker.closed_book)."""
 
 
 def refuse(

@@ -10,6 +10,4 @@ def warnings(spec: wire.GpuFunctionSpec) -> tuple[str, ...]:
     said = []
     if spec.rollout.canary_percent is not UNSET:
         said.append("spec.rollout.canaryPercent does not act yet: a new revision that is ready gets all requests.")
-    if spec.fair_share != 1:
-        said.append("spec.fairShare acts on turns on devices, and on requests where the queueing policy keeps shares.")
     return tuple(said)

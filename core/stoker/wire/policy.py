@@ -301,17 +301,31 @@ def _weight_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:
         return ()
     profile = PROFILES[spec.profile]
     queueing = spec.queueing or profile.queueing
-    in_queues = POLICIES[queueing]().guarantees.weight_respecting
-    on_turns = (spec.allocation or profile.allocation) == Fair.name
-    if in_queues and on_turns:
+    allocation = spec.allocation or profile.allocation
+    admission = spec.admission.policy or profile.admission_policy
+    why_not = f"mode: {spec.admission.mode}" if spec.admission.mode is not AdmissionMode.ENFORCE else admission
+    # Under contention admission bounds a function by its share, whatever the order of the queue is.
+    admits = spec.admission.mode is AdmissionMode.ENFORCE and admission != "none"
+    parts = (
+        ("which requests are taken under contention", admits, f"spec.admission is {why_not}"),
+        (
+            "the order of requests",
+            POLICIES[queueing]().guarantees.weight_respecting,
+            f"spec.queueing is {queueing}",
+        ),
+        ("turns on devices", allocation == Fair.name, f"spec.allocation is {allocation}"),
+    )
+    acts = [what for what, does, _ in parts if does]
+    rest = [f"{what} ({why})" for what, does, why in parts if not does]
+    if not rest:
         return ()
-    if in_queues:
-        how = f"acts in queues and not on turns on devices: for them spec.allocation has to be {Fair.name}."
-    elif on_turns:
-        how = f"acts on turns on devices and not in queues: spec.queueing is {queueing}, which keeps no shares."
-    else:
-        how = f"does not act: neither spec.queueing ({queueing}) nor spec.allocation keeps shares."
-    return (f"spec.namespaces[].weight {how}",)
+    if not acts:
+        return (f"spec.namespaces[].weight does not act: not on {_or(rest)}.",)
+    return (f"spec.namespaces[].weight acts on {' and '.join(acts)}, and not on {_or(rest)}.",)
+
+
+def _or(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} or {items[-1]}"
 
 
 def _cost_warnings(spec: GpuPolicySpec) -> tuple[str, ...]:

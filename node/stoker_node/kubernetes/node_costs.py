@@ -49,6 +49,10 @@ class NodeCosts:
         self._labels = dict(labels)
         self._price()
 
+    def devices_changed(self) -> None:
+        """They are others now, or the node has fewer cores: what they cost follows."""
+        self._price()
+
     def set_functions(self, functions: Mapping[str, Function]) -> None:
         """These are the functions."""
         self._functions = functions

@@ -324,6 +324,7 @@ class ServedNode:
                 say = log.info if device.healthy else log.warning
                 say("device_health", device=device.label, healthy=device.healthy, reason=device.reason)
         self.agent.set_devices(devices)
+        self.costs.devices_changed()
         self._sync()
         self.ledger.changed()
 

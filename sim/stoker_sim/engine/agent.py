@@ -20,7 +20,7 @@ from stoker.slots.forecast import Lookout
 from stoker.slots.load import load_of
 from stoker.slots.offering import pop_for
 from stoker.slots.reservations import Reservations
-from stoker.wire.agent import VariantLoad
+from stoker.wire.agent import Refusal, VariantLoad
 from stoker_sim.engine.agenda import Agenda
 from stoker_sim.engine.book import Book
 from stoker_sim.engine.execution import Execution, Run
@@ -83,6 +83,8 @@ class Agent:
         self._lookout.rule = setup.admission_policy
         self._lookout.prices = setup.prices
         self.name = devices[0].node
+        self.refused: Refusal | None = None
+        """What it said with its last refusal."""
         self._judging = Judging(self._lookout, policy, self.name, returns)
         self.reservations = Reservations(devices)
         self._flows = flows
@@ -138,6 +140,7 @@ class Agent:
         request.objective_us, request.timeout_us, request.cold = objective_us, timeout_us, cold
         verdict = self._judging.verdict(index, request, state, flow.definition, late_ok=late_ok, said=said)
         if verdict.refusal is not None:
+            self.refused = verdict.refusal
             return Reason(verdict.refusal.reason)
         if not verdict.promise_us:
             self._book.promised[index] = False
@@ -316,6 +319,7 @@ class Agent:
         self.predictions.observe_exec(
             flow.function, flow.variant, replica.device.device.product, took_us, run.in_flight
         )
+        flow.ran(run.request, now_us)
         if run.expected_us:
             percentile = run.request.percentile
             self.predictions.observe_finish(flow.function, percentile, run.expected_us, now_us - run.since_us)

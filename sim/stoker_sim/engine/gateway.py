@@ -5,17 +5,18 @@ connections are left out, so nothing is ever lost on the way.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
 
 from stoker.admission import (
     Choice,
     Forecast,
+    Forecasts,
     Hold,
     Refuse,
     Send,
     after_miss,
     choose,
-    misses_cpu,
+    missed_variants,
+    under,
     unless_missed,
 )
 from stoker.agents_choice import GpuCrowd, Told, cheapest_first, forecast, gpu_crowd, room, soonest_first
@@ -28,6 +29,7 @@ from stoker.reasons import MISSES, Outcome, Reason
 from stoker.wire.agent import WANT_PLACE, VariantLoad
 from stoker_sim.engine.agenda import Agenda
 from stoker_sim.engine.book import VARIANT_CODE, Book
+from stoker_sim.engine.links import Admitting, Link, Poke
 from stoker_sim.engine.returns import Returns
 from stoker_sim.engine.returns import Told as ToldBack
 from stoker_sim.engine.visits import Side, State, Visit
@@ -38,26 +40,6 @@ MAX_CANDIDATES = 3
 WAKE_MEMORY_US = 600_000_000
 """As the live gateway: how long a wake is told at least."""
 _UNLIMITED = 1 << 62
-
-
-class Admitting(Protocol):
-    """An agent as the gateway sees it."""
-
-    @property
-    def name(self) -> str: ...
-    def admit(
-        self, index: int, key: str, objective_us: int, timeout_us: int, *, cold: bool, late_ok: bool, said: str = ""
-    ) -> Reason | None: ...
-
-
-class Link:
-    """One agent: what it told last, and what was sent to it since."""
-
-    def __init__(self, agent: Admitting) -> None:
-        self.agent = agent
-        self.loads: dict[str, VariantLoad] = {}
-        """By flow."""
-        self.sent: dict[str, int] = {}
 
 
 class Gateway:
@@ -74,7 +56,7 @@ class Gateway:
         enforces: bool,
         chooser: DeviceChooser,
         prices: Mapping[str, float],
-        poke: "Poke",
+        poke: Poke,
         returns: Returns | None = None,
     ) -> None:
         """`enforces`: a predicted miss is acted upon. `returns`: clients that come back for places."""
@@ -102,7 +84,14 @@ class Gateway:
 
     def set_bounds(self, bounds: Bounds) -> None:
         """The variants that requests may not have for what they cost."""
+        keys = {*self._bounds, *bounds}
         self._bounds = bounds
+        for side in [side for side in self._sides.values() if side.function in keys]:
+            side.warm = self._warm(side)
+            for visit in tuple(side.held):
+                if self._unpaid(visit, side):
+                    self._unhold(visit)
+                    self._serve(visit, self._walked_on(visit))
 
     def follow(self, agents: Sequence[Admitting]) -> None:
         """These are the agents."""
@@ -115,7 +104,7 @@ class Gateway:
         link.sent.clear()
         self._crowd = None
         for key in loads:
-            self._sides[key].warm = sum(other.loads[key].warm for other in self._links if key in other.loads)
+            self._sides[key].warm = self._warm(self._sides[key])
         self._release()
 
     def arrive(self, index: int) -> None:
@@ -124,7 +113,7 @@ class Gateway:
         state = self._states[book.function[index]]
         spec = state.function.spec
         primary = state.primary
-        decides = state.chooses and self._chooser.foresees
+        decides = state.chooses
         if not decides:
             primary.last_wake_us = now_us
         self._called[state.function.key] = state
@@ -156,7 +145,7 @@ class Gateway:
     def stranded(self, index: int) -> None:
         """Its agent has no live replica for it any more: it waits here again."""
         visit = self._visits[index]
-        self._serve(visit, Hold(visit.side.variant, visit.late_ok))
+        self._serve(visit, self._waits(visit, visit.side, visit.late_ok))
 
     def answered(self, index: int) -> None:
         """A request ended."""
@@ -240,13 +229,15 @@ class Gateway:
         )
         if not self._enforces:
             choice = unless_missed(choice, Hold(first.variant, late_ok=True))
-        self._want_cpu(visit, choice, 0)
+        self._want(visit, choice, 0)
         return choice
 
-    def _want_cpu(self, visit: Visit, choice: Choice, start: int) -> None:
+    def _want(self, visit: Visit, choice: Choice, start: int) -> None:
         state = visit.state
-        if misses_cpu(state.function, choice, start, visit.miss_step, visit.course):
-            state.sides[Variant.CPU].last_wake_us = self._agenda.now_us
+        missed = missed_variants(state.function, choice, start, visit.miss_step, visit.course)
+        for variant in missed:
+            state.sides[variant].last_wake_us = self._agenda.now_us
+        if missed:
             self._poke()
 
     def _hold(self, visit: Visit, choice: Hold) -> None:
@@ -348,23 +339,42 @@ class Gateway:
 
     def _after(self, visit: Visit, choice: Send, refused: Reason) -> Choice:
         if refused not in MISSES:
-            return Hold(choice.variant, choice.late_ok)
+            return self._waits(visit, visit.state.sides[choice.variant], choice.late_ok)
+        following = self._walked_on(visit)
+        return following if self._enforces else unless_missed(following, Send(choice.variant, late_ok=True))
+
+    def _waits(self, visit: Visit, side: Side, late_ok: bool) -> Choice:
+        """No agent has the replica that it came for: it waits, unless a bound on cost pays for none in its time."""
+        return self._walked_on(visit) if self._unpaid(visit, side) else Hold(side.variant, late_ok)
+
+    def _unpaid(self, visit: Visit, side: Side) -> bool:
+        if visit.state.function.key not in self._bounds:
+            return False
+        found = self._forecasts(visit.state).get(side.variant)
+        return found is not None and bool(found.denied) and self._agenda.now_us + found.finish_us > visit.timeout_us
+
+    def _walked_on(self, visit: Visit) -> Choice:
+        """Where it goes now that it missed."""
         state, step = visit.state, visit.miss_step
         remaining_us = visit.objective_us - self._agenda.now_us
         following, visit.miss_step = after_miss(
             state.function, self._forecasts(state), remaining_us, step, wakes=True, course=visit.course
         )
-        if not self._enforces:
-            following = unless_missed(following, Send(choice.variant, late_ok=True))
-        self._want_cpu(visit, following, step)
+        self._want(visit, following, step)
         return following
 
     # Inside.
 
+    def _warm(self, side: Side) -> int:
+        bound = self._bounds.get(side.function, {}).get(side.variant)
+        if bound is not None and bound.warm_too:
+            return 0
+        return sum(other.loads[side.key].warm for other in self._links if side.key in other.loads)
+
     def _told(self, key: str) -> Iterable[tuple[Link, Told]]:
         return ((link, Told(link.loads[key], link.sent.get(key, 0))) for link in self._links if key in link.loads)
 
-    def _forecasts(self, state: State) -> dict[Variant, Forecast]:
+    def _forecasts(self, state: State) -> Forecasts:
         found: dict[Variant, Forecast] = {}
         for variant, side in state.sides.items():
             known = forecast(told.load for _, told in self._told(side.key))
@@ -373,7 +383,7 @@ class Gateway:
         for variant, why in state.unplaceable.items():
             if not found.get(variant, Forecast()).warm:
                 found[variant] = Forecast(unplaceable=why)
-        return found
+        return under(self._bounds.get(state.function.key, {}), found, self._agenda.now_us)
 
     def _move(self, visit: Visit, side: Side) -> None:
         visit.side.in_system -= 1
@@ -388,9 +398,3 @@ class Gateway:
         if visit.queued:
             visit.queued = False
             visit.state.undispatched -= 1
-
-
-class Poke(Protocol):
-    """Tells that there is something to plan; `load`: for functions that are warm, so it is not urgent."""
-
-    def __call__(self, *, load: bool = False) -> None: ...

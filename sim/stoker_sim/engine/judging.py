@@ -54,7 +54,7 @@ class Judging:
             self._coming_back.taken(said, redemption)
             bind(request, verdict)
         elif self._returns is not None:
-            limit_us = None if sight is None else sight.limit_us
-            told = self._coming_back.refused(verdict.refusal, request, said, redemption, limit_us)
+            share_us = 0 if sight is None else sight.share_us
+            told = self._coming_back.refused(verdict.refusal, request, said, redemption, share_us)
             self._returns.tell(index, told, self._name)
         return verdict

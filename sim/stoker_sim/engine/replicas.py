@@ -9,9 +9,11 @@ from stoker.model.fitting import unplaceable
 from stoker.model.policy import AdmissionMode
 from stoker.policies.device_choice.interface import ChoiceParams
 from stoker.prediction import Predictions
+from stoker.slots.forecast import Rule
 from stoker_sim.engine.agenda import Agenda
 from stoker_sim.engine.agent import Agent
 from stoker_sim.engine.book import Book
+from stoker_sim.engine.closed_doors import ClosedDoor
 from stoker_sim.engine.flows import Flow
 from stoker_sim.engine.gateway import Gateway
 from stoker_sim.engine.money import money_of
@@ -59,7 +61,7 @@ class Platform:
             agenda=agenda,
             book=book,
             hold_requests=setup.hold_requests,
-            enforces=setup.admission is AdmissionMode.ENFORCE,
+            enforces=setup.admission is AdmissionMode.ENFORCE and setup.admission_policy is not Rule.NONE,
             chooser=DeviceChooser(setup.device_choice, ChoiceParams(seed=setup.seed)),
             prices=setup.prices,
             poke=self._poke,
@@ -92,7 +94,8 @@ class Platform:
             for devices in nodes.values()
         ]
         self._number = {agent: number for number, agent in enumerate(self._agents)}
-        self._gateway.follow(self._agents)
+        agents = self._agents if returns is not None else [ClosedDoor(agent, agenda, book) for agent in self._agents]
+        self._gateway.follow(agents)
         self.arrive = self._gateway.arrive
         self.answered = self._gateway.answered
         agent_of = {

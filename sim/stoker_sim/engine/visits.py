@@ -16,6 +16,7 @@ class Side:
 
     def __init__(self, function: Function, variant: Variant) -> None:
         self.variant = variant
+        self.function = function.key
         self.key = flow_of(function.key, variant, function.primary)
         self.warm = 0
         self.held: dict[Visit, None] = {}

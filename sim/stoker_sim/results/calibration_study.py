@@ -6,13 +6,16 @@ The platform is that of the simulator (form replicas, execution times learned, e
 is exchanged by giving the agent other Predictions; all else is the same. Constants are ours.
 """
 
+from bisect import insort
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import ceil
 from types import MappingProxyType
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from stoker.calibration import FIRST, MOST, ONE, POOL_BELOW, bound_ppm
 from stoker.model.container import ContainerSpec
@@ -69,51 +72,104 @@ class Watched(Predictions):
 
 
 class WindowMargins(Watched):
-    """What stands in the calibration's place: that percentile of the last WINDOW scores is the margin."""
+    """In the calibration's place: that percentile (nearest rank) of the last `size` scores is the margin."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
-        self._margins: dict[str, int] = {}
+        self._size = size
+        self._sorted: dict[str, list[int]] = {}
+        """By function, its last scores from the least on."""
 
     def observe_finish(self, key: str, percentile: float, predicted_us: int, actual_us: int) -> bool:
         """As Predictions.observe_finish()."""
         covered = super().observe_finish(key, percentile, predicted_us, actual_us)
-        scores = sorted(score for _, score in self.returned[key][-WINDOW:])
-        self._margins[key] = scores[ceil(percentile / 100 * len(scores)) - 1]
+        scores, kept = self.returned[key], self._sorted.setdefault(key, [])
+        insort(kept, scores[-1][1])
+        if len(kept) > self._size:
+            kept.remove(scores[-1 - self._size][1])
         return covered
 
-    def margin_ppm(self, key: str, percentile: float) -> int:  # noqa: ARG002  each function has one
+    def margin_ppm(self, key: str, percentile: float) -> int:
         """As Predictions.margin_ppm()."""
-        return self._margins.get(key, FIRST)
+        kept = self._sorted.get(key)
+        return kept[ceil(percentile / 100 * len(kept)) - 1] if kept else FIRST
 
 
-TRACKING, WINDOWED = "quantile tracking", f"window of {WINDOW}"
-MARGINS: Mapping[str, Callable[[], Watched]] = MappingProxyType({TRACKING: Watched, WINDOWED: WindowMargins})
+TRACKING = "quantile tracking"
+WINDOWS = {f"window of {size:,}": size for size in (WINDOW, 1_000)}
+"""As long as those of the execution times, and long enough for a 99th percentile."""
+MARGINS: Mapping[str, Callable[[], Watched]] = MappingProxyType(
+    {TRACKING: Watched, **{name: partial(WindowMargins, size) for name, size in WINDOWS.items()}}
+)
+
+
+class Count(Struct, frozen=True, kw_only=True):
+    """Scores of a part of a run, and how many of them were above the margin that they found."""
+
+    scores: int
+    misses: int
+
+    @property
+    def share(self) -> float:
+        return self.misses / max(1, self.scores)
+
+
+class Moment(Struct, frozen=True, kw_only=True):
+    """A margin, and what was counted so far."""
+
+    second: int
+    margin: float
+    so_far: Count
 
 
 class Told(Struct, frozen=True, kw_only=True):
     """What one run came to, of the function that shifts."""
 
-    scores: int
-    misses: int
+    whole: Count
     """Finish times beyond the margin at which they came back: what the theorem counts."""
+    phases: tuple[Count, ...]
+    """The same of each phase, by when they came back."""
     at_admission: int
     """Finish times beyond the margin of their admission."""
     under_way: int
     """The most requests that were admitted and not back at one time."""
     largest: float
-    """The largest score, of any function."""
-    bound: float
-    """How far the share of misses may be from alpha, whatever was scored (docs/concepts/theory.md)."""
+    """The largest score, at least 0."""
     promised: int
     late: int
     """Promised requests that ended after their objective, or were dropped."""
     offered: int
     on_time: int
-    phases: tuple[tuple[int, int], ...]
-    """Scores and misses of each phase."""
-    margins: tuple[tuple[float, float], ...]
-    """Time in seconds and margin, once a second."""
+    moments: tuple[Moment, ...]
+    """One each second."""
+
+    def bound(self, phase: int | None = None) -> float:
+        """How far the share of misses of the whole run or of a phase may be from alpha, whatever was scored
+        (docs/concepts/theory.md, Theorem 11).
+        """
+        return _bound(self.whole if phase is None else self.phases[phase], self.largest, begins=not phase)
+
+    def bound_at(self, second: int) -> float:
+        """The same of all that was scored by then."""
+        return _bound(self.moments[second - 1].so_far, self.largest, begins=True)
+
+
+def _bound(count: Count, largest: float, *, begins: bool) -> float:
+    """The theorem's bound for scores that follow on one another. Where they are a function's first (`begins`),
+    POOL_BELOW of them were held against the margin of all functions.
+    """
+    scores = max(1, count.scores)
+    return bound_ppm(scores, round(largest * ONE)) / ONE + (POOL_BELOW / scores if begins else 0)
+
+
+def description(shift: Shift) -> str:
+    """What is played."""
+    phase_s = shift.phase_us // S
+    return f"""simulated (form replicas, execution times learned, every predicted miss refused): one GPU of {_SLOTS}
+    slots, order least-slack. A function of {_EXEC_US // MS} ms in the median (lognormal, 99th percentile {_SPREAD}
+    times that), objective {_OBJECTIVE_US // MS} ms, gets {_RATE:g} requests/s for {len(PHASES) * phase_s} s (Poisson).
+    From {phase_s} s on its executions take twice as long; from {2 * phase_s} s on another one of {_OTHER_US // MS} ms
+    and {_OTHER_RATE:g} requests/s runs beside it, and each slows the other down {_SLOWED} times"""
 
 
 def play(margins: str, percentile: float, seed: int, shift: Shift) -> Told:
@@ -140,32 +196,37 @@ def _told(result: Outcomes, agent: Watched, shift: Shift) -> Told:
     assert len(returned) == len(ran), "each run that ended is scored once"
     margins, scores = (np.array(column, np.int64) for column in zip(*returned, strict=True))
     missed = scores > margins
-    # How many had come back when each was admitted: the margin was the one that the next of them found.
-    before = np.searchsorted(back_us, result.arrival_us[ran])
-    admitted = result.arrival_us[np.sort(ran)]
-    under_way = np.searchsorted(admitted, back_us, side="right") - np.arange(len(ran))
+    # As many as had come back when one was admitted made its margin: the one that the next of them found.
+    before = np.minimum(np.searchsorted(back_us, result.arrival_us[ran]), len(ran) - 1)
+    admitted_us = result.arrival_us[np.sort(ran)]
+    under_way = np.searchsorted(admitted_us, back_us, side="right") - np.arange(len(ran))
     phase = np.minimum(back_us // shift.phase_us, len(PHASES) - 1)
-    largest = max(score for scored in agent.returned.values() for _, score in scored)
-    seconds = np.searchsorted(back_us, np.arange(1, shift.horizon_us // S) * S)
+    so_far = np.searchsorted(back_us, np.arange(1, shift.horizon_us // S + 1) * S)
+    misses = np.concatenate(([0], np.cumsum(missed)))
     promised = mine & result.promised
     return Told(
-        scores=len(ran),
-        misses=int(missed.sum()),
-        at_admission=int((scores > margins[np.minimum(before, len(ran) - 1)]).sum()),
+        whole=_count(missed),
+        phases=tuple(_count(missed[phase == one]) for one in range(len(PHASES))),
+        at_admission=int((scores > margins[before]).sum()),
         under_way=int(under_way.max()),
-        largest=largest / ONE,
-        bound=bound_ppm(len(ran), largest) / ONE + POOL_BELOW / len(ran),
+        largest=max(0, int(scores.max())) / ONE,
         promised=int(promised.sum()),
         late=int((promised & ~result.on_time).sum()),
         offered=int(mine.sum()),
         on_time=int((mine & result.on_time).sum()),
-        phases=tuple((int((phase == one).sum()), int(missed[phase == one].sum())) for one in range(len(PHASES))),
-        margins=tuple(
-            (second, int(margins[index]) / ONE)
-            for second, index in enumerate(seconds.tolist(), 1)
-            if index < len(margins)
+        moments=tuple(
+            Moment(
+                second=second,
+                margin=int(margins[min(scored, len(ran) - 1)]) / ONE,
+                so_far=Count(scores=scored, misses=int(misses[scored])),
+            )
+            for second, scored in enumerate(so_far.tolist(), 1)
         ),
     )
+
+
+def _count(missed: NDArray[np.bool_]) -> Count:
+    return Count(scores=len(missed), misses=int(missed.sum()))
 
 
 def _workload(percentile: float, seed: int, shift: Shift) -> Workload:

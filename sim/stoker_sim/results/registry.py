@@ -6,8 +6,11 @@ from typing import Protocol
 
 from stoker.errors import UnknownName
 from stoker_sim.results import (
+    calibration,
     competitive_ratio,
+    cost_duals,
     greedy_dual,
+    heterogeneous,
     kaas_pools,
     keep_alive,
     mqfq_sticky,
@@ -26,7 +29,18 @@ class MakeResult(Protocol):
 RESULTS: Mapping[str, MakeResult] = MappingProxyType(
     {
         module.NAME: module.make
-        for module in (kaas_pools, mqfq_sticky, torpor_density, greedy_dual, keep_alive, own_policy, competitive_ratio)
+        for module in (
+            kaas_pools,
+            mqfq_sticky,
+            torpor_density,
+            greedy_dual,
+            keep_alive,
+            own_policy,
+            competitive_ratio,
+            calibration,
+            cost_duals,
+            heterogeneous,
+        )
     }
 )
 

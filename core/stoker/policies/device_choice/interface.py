@@ -61,10 +61,6 @@ class DeviceChoice(Protocol):
     """See the module."""
 
     name: ClassVar[str]
-    foresees: ClassVar[bool]
-    """It is asked before an agent is. For one that does not foresee a request begins on the GPU, and goes on only where
-    an agent predicts a miss.
-    """
     compares: ClassVar[bool]
     """It decides by execution times: it is asked once both variants were measured."""
     crosses: ClassVar[bool]

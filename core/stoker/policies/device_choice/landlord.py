@@ -33,7 +33,6 @@ class Landlord:
     """One object for each place that decides: it remembers credits and draws."""
 
     name: ClassVar[str] = "landlord"
-    foresees: ClassVar[bool] = True
     compares: ClassVar[bool] = True
     crosses: ClassVar[bool] = True
     sees_load: ClassVar[bool] = True

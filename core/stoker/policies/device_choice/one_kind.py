@@ -10,7 +10,6 @@ class GpuOnly:
     """Everything on GPUs."""
 
     name: ClassVar[str] = "gpu-only"
-    foresees: ClassVar[bool] = True
     compares: ClassVar[bool] = False
     crosses: ClassVar[bool] = False
     sees_load: ClassVar[bool] = False
@@ -26,7 +25,6 @@ class CpuOnly:
     """Everything that can on CPUs."""
 
     name: ClassVar[str] = "cpu-only"
-    foresees: ClassVar[bool] = True
     compares: ClassVar[bool] = False
     crosses: ClassVar[bool] = False
     sees_load: ClassVar[bool] = False

@@ -17,7 +17,6 @@ class SpeedUp:
     """By the ratio of execution times."""
 
     name: ClassVar[str] = "speed-up"
-    foresees: ClassVar[bool] = True
     compares: ClassVar[bool] = True
     crosses: ClassVar[bool] = True
     sees_load: ClassVar[bool] = False

@@ -25,6 +25,8 @@ _MOST = 32
 """Requests of a block; a full one is halved."""
 _UNBOUND = 1 << 62
 """Promise of a request that has none."""
+_NOWHERE = Lane("", (), 1)
+"""Of a request whose flow has no lane."""
 
 
 class Entry:
@@ -88,13 +90,17 @@ class _Pool:
 
 
 class Commitments:
-    """See the module. Requests of flows without a lane are not looked at: nothing is known of their slots."""
+    """See the module. Requests of flows without a lane are not looked at until they have one: nothing is known of
+    their slots.
+    """
 
     def __init__(self) -> None:
         self._lanes: Mapping[str, Lane] = {}
         self._pools: dict[str, _Pool] = {}
         self._where: dict[str, Entry] = {}
         """By id."""
+        self._apart: dict[str, Entry] = {}
+        """The same of flows without a lane: their replicas went, and others may come."""
 
     @property
     def lanes(self) -> Mapping[str, Lane]:
@@ -104,27 +110,23 @@ class Commitments:
     def arrange(self, lanes: Mapping[str, Lane]) -> None:
         """These are the lanes from now on, also of what is queued."""
         self._lanes = dict(lanes)
-        entries = sorted(self._where.values(), key=lambda entry: entry.place)
-        self._pools.clear()
-        self._where.clear()
+        entries = sorted((*self._where.values(), *self._apart.values()), key=lambda entry: entry.place)
+        self.clear()
         for entry in entries:
-            lane = self._lanes.get(entry.flow)
-            if lane is not None:
-                entry.lane = lane
-                self.put_back(entry)
+            self._settle(entry)
 
     def add(  # noqa: PLR0917  the facts of one request
         self, place: Place, request_id: str, flow: str, work_us: int, promise_us: int, priority: int
     ) -> None:
         """A request is queued. `promise_us`: the last instant for its start; 0: it has no promise."""
-        lane = self._lanes.get(flow)
-        if lane is not None:
-            self.put_back(Entry(place, request_id, flow, lane, work_us, promise_us or _UNBOUND, priority))
+        self._settle(Entry(place, request_id, flow, _NOWHERE, work_us, promise_us or _UNBOUND, priority))
 
     def discard(self, request_id: str) -> None:
         """It is not queued any more; nothing happens to one that is not known."""
         if request_id in self._where:
             self.take(request_id)
+        elif self._apart:
+            self._apart.pop(request_id, None)
 
     def take(self, request_id: str) -> Entry:
         """discard() of one that is known; put_back() undoes it."""
@@ -145,6 +147,7 @@ class Commitments:
         """Nothing is queued any more."""
         self._pools.clear()
         self._where.clear()
+        self._apart.clear()
 
     def ahead_us(self, flow: str, place: Place) -> int:
         """Queued work that would run before a request of the flow at that place."""
@@ -214,6 +217,14 @@ class Commitments:
             pool.blocks.insert(at + 1, _Block(block.entries[half:]))
             del block.entries[half:]
         block.settle()
+
+    def _settle(self, entry: Entry) -> None:
+        """Put an entry on the lane that its flow has now."""
+        entry.lane = self._lanes.get(entry.flow, _NOWHERE)
+        if entry.lane is _NOWHERE:
+            self._apart[entry.request_id] = entry
+        else:
+            self.put_back(entry)
 
 
 def _is_tight(block: _Block, before_us: int, linear_us: Mapping[Lane, int]) -> bool:

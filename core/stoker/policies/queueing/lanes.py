@@ -5,7 +5,7 @@ cores) to itself. Flows whose lanes share a resource, directly or by way of othe
 one another.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -81,11 +81,3 @@ def pooled(resources: Mapping[str, tuple[tuple[str, ...], int]]) -> dict[str, La
             first, low = min(first, other), max(first, other)
             parent[low] = first
     return {flow: Lane(root(names[0]), tuple(sorted(names)), servers) for flow, (names, servers) in resources.items()}
-
-
-def shared_pools(lanes: Iterable[Lane]) -> dict[str, list[Lane]]:
-    """The different lanes of each pool."""
-    pools: dict[str, list[Lane]] = {}
-    for lane in dict.fromkeys(lanes):
-        pools.setdefault(lane.pool, []).append(lane)
-    return pools

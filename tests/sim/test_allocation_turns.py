@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from planning_world import S, World, gpus, make_function
 from settings_of_tests import examples
 
-from stoker.control.planning import Drain, Kill
+from stoker.control.planning import Drain, Kill, Start
 from stoker.model.replica import ReplicaState
 from stoker.reasons import Reason
 
-pytestmark = pytest.mark.property
+pytestmark = [pytest.mark.sim, pytest.mark.timeout(300)]
 
 
-@settings(max_examples=examples(5), deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     count=st.integers(3, 6),
     devices=st.integers(1, 2),
@@ -53,8 +53,6 @@ def test_functions_under_constant_backlog_take_turns_and_none_starves(  # noqa: 
 
 def started(world: World, replica_id: str, before_us: int) -> int:
     """When the life of the replica that was drained at `before_us` began."""
-    from stoker.control.planning import Start
-
     return max(
         at
         for at, action in world.actions

@@ -1,0 +1,104 @@
+"""What one agent said, with its refusals, of the requests that come next: for a moment it takes none of them either.
+
+A gateway that keeps one book for each of its agents refuses those itself, without asking: under overload that is most
+of them. The agent says for how long it speaks (Refusal.closed_us, from its own schedule; stoker.slots.verdict), which
+holds if all goes as it predicts: work that is cancelled, or runs shorter, may make room earlier. So a word counts for
+at most CLOSED_MAX_US, and for no longer than until the agent takes a request of the function. One request is sent a
+little before a long word ends (renews()): it finds what has become free, or brings the next word in time, so that no
+crowd has to ask anew.
+
+Pure; times are microseconds on the clock of whoever keeps the book. Bounded: one word for each function and variant,
+MOST in all.
+"""
+
+from msgspec import Struct
+
+from stoker.model.function import Variant
+from stoker.wire.agent import CLOSED_MAX_US, Refusal
+
+MOST = 4_096
+"""Words that are kept (ours); with one more the oldest is dropped."""
+
+
+RENEW_US = 8_000
+"""A word is long that counts for twice this, and is renewed so long before it ends (ours): a busy round trip."""
+
+
+class Closed(Struct):
+    """One word of the agent."""
+
+    refusal: Refusal
+    """What it said to the request that it refused."""
+    objective_us: int
+    """The objective of that request, a duration from its arrival at the gateway."""
+    due_us: int
+    """The instant of that objective as the agent was told it."""
+    sent_us: int
+    heard_us: int
+    until_us: int
+    """Until before this instant it counts."""
+    renewed: bool = False
+
+    def renews(self, now_us: int) -> bool:
+        """Whether the request that comes now is sent although it would be refused. True once."""
+        if self.renewed or now_us < self.until_us - RENEW_US or self.until_us - self.heard_us < 2 * RENEW_US:
+            return False
+        self.renewed = True
+        return True
+
+    def speaks_for(self, objective_us: int, due_us: int, now_us: int) -> bool:
+        """Whether it counts for a request of the function that has this objective (a duration), due then. Not for one
+        that may take longer, nor for one that would stand further ahead in the order.
+        """
+        if now_us >= self.until_us or objective_us > self.objective_us:
+            return False
+        # Time that passes and an objective that is due later use up the same excess.
+        return self.due_us <= due_us < self.due_us + self.refusal.closed_us
+
+
+class ClosedBook:
+    """See the module."""
+
+    __slots__ = ("_words",)
+
+    def __init__(self) -> None:
+        self._words: dict[tuple[str, Variant], Closed] = {}
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def note(
+        self,
+        key: str,
+        variant: Variant,
+        refusal: Refusal,
+        *,
+        objective_us: int,
+        due_us: int,
+        sent_us: int,
+        now_us: int,
+    ) -> None:
+        """A request that was sent to the agent at `sent_us` was refused so. What was said before is forgotten."""
+        words = self._words
+        words.pop((key, variant), None)
+        # The agent said it at some time between the two.
+        until_us = min(sent_us + refusal.closed_us, now_us + CLOSED_MAX_US)
+        if until_us > now_us:
+            if len(words) >= MOST:
+                del words[next(iter(words))]
+            words[key, variant] = Closed(refusal, objective_us, due_us, sent_us, now_us, until_us)
+
+    def find(self, key: str, variant: Variant, *, objective_us: int, due_us: int, now_us: int) -> Closed | None:
+        """The word that refuses a request which comes now; None: the agent has to be asked."""
+        word = self._words.get((key, variant))
+        if word is None or not word.speaks_for(objective_us, due_us, now_us):
+            return None
+        return word
+
+    def reopen(self, key: str, variant: Variant) -> None:
+        """The agent took a request of it."""
+        self._words.pop((key, variant), None)
+
+    def clear(self) -> None:
+        """The agent told anew how it stands."""
+        self._words.clear()
