@@ -21,8 +21,8 @@ from bench.overload.sides import Curve, Point, Side
 FACTORS = (0.5, 0.8, 1, 1.2, 1.5, 2, 3, 5, 10, 0.5)
 WARM_UP_S = 2.0
 SEARCH_S = 6.0
-LOW, HIGH = 0.2, 1.1
-"""Loads between which the capacity lies; above 1 because a CPU variant takes some."""
+LOW, HIGH = 0.4, 1.8
+"""Loads between which the capacity lies; above 1 because CPU variants take some."""
 OFF: dict[str, object] = {"admission": {"policy": "none"}}
 """The GpuPolicy without admission; late requests are served too then."""
 

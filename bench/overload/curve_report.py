@@ -201,7 +201,8 @@ def _functions(title: str, side: Side) -> Table:
                 ]
             )
     foot = prose(
-        "Share: weighted max-min, given what is asked for, of the peak of goodput. Late, dropped, expired: admitted.",
+        "Share: on time on GPUs and CPUs, over the weighted max-min share, given what is asked for, of the peak of",
+        "goodput on GPUs. Late, dropped, expired: admitted.",
         "Kept: promises of the agents, by their own count and clock.",
     )
     return table(title, (*head, "kept", "promised", "p99, ms", "on CPU"), rows, foot)

@@ -138,11 +138,13 @@ def of_run(
 
 
 def shares(run: OfRun, capacity: float) -> list[float]:
-    """What each function got of the GPUs over its weighted max-min share of `capacity` (GPU-seconds per second)."""
+    """What each function was served on time, wherever that was, over its weighted max-min share of `capacity`
+    (GPU-seconds per second). Who is served on cores instead of a GPU has what it asked for.
+    """
     demand = np.array([one.offered_gpu_s for one in run.functions]) / run.seconds
     weight = np.array([float(one.weight) for one in run.functions])
     fair = max_min(np.zeros(len(demand), np.int64), demand, weight, np.array([capacity]))
-    got = np.array([one.useful_gpu_s for one in run.functions]) / run.seconds
+    got = np.array([one.useful_s for one in run.functions]) / run.seconds
     return [float(value) for value in np.where(fair > 0, got / np.maximum(fair, 1e-12), 1.0)]
 
 

@@ -1,7 +1,8 @@
 """What is served: functions that sleep for as long as a request says, on two simulated GPUs of one slot each.
 
-Three differ in what they take and promise; with as much GPU time asked of each, ten times of what the GPUs can carry
-are some 1,600 requests/s. All numbers are ours. Replicas are bench.reality's handler; they run on the generator's core,
+Three differ in what they take and promise, as models of some tens of milliseconds do; with as much GPU time asked of
+each, ten times of the capacity are some 900 requests/s: what one core can refuse is measured by bench.refusals. All
+numbers are ours. Replicas are bench.reality's handler; they run on the generator's core,
 as those of a GPU have cores that the platform does not compute on.
 """
 
@@ -54,9 +55,9 @@ class Served(Struct, frozen=True, kw_only=True):
 
 
 THREE = (
-    Served(name="tight", units=8, latency_ms=100, percentile=99, weight=2),
-    Served(name="middle", units=12, latency_ms=250, percentile=95),
-    Served(name="loose", units=20, latency_ms=1000, percentile=90, cpu_slower=3),
+    Served(name="tight", units=20, latency_ms=250, percentile=99, weight=2),
+    Served(name="middle", units=30, latency_ms=600, percentile=95),
+    Served(name="loose", units=50, latency_ms=2000, percentile=90, cpu_slower=3),
 )
 
 
