@@ -3,9 +3,9 @@
 A gateway that keeps one book for each of its agents refuses those itself, without asking: under overload that is most
 of them. The agent says for how long it speaks (Refusal.closed_us, from its own schedule; stoker.slots.verdict), which
 holds if all goes as it predicts: work that is cancelled, or runs shorter, may make room earlier. So a word counts for
-at most CLOSED_MAX_US, and for no longer than until the agent takes a request of the function. One request is sent a
-little before a long word ends (renews()): it finds what has become free, or brings the next word in time, so that no
-crowd has to ask anew.
+at most CLOSED_MAX_US. One request is sent a little before a long word ends, and one at a time for the rest of
+HALF_OPEN_US after one that is over, or was overtaken by an admission or a new account of the agent (renews()): it finds
+what has become free, or brings the next word, so that no crowd has to ask anew. TAKEN admissions end it.
 
 Pure; times are microseconds on the clock of whoever keeps the book. Bounded: one word for each function and variant,
 MOST in all.
@@ -18,8 +18,12 @@ from stoker.wire.agent import CLOSED_MAX_US, Refusal
 
 MOST = 4_096
 """Words that are kept (ours); with one more the oldest is dropped."""
-
-
+HALF_OPEN_US = CLOSED_MAX_US
+"""For so long after it was heard a word that is over lets one request at a time through to the agent (ours)."""
+ASK_US = 10_000
+"""So long that one is waited for (ours)."""
+TAKEN = 2
+"""When so many in a row were taken the word is forgotten (ours)."""
 RENEW_US = 8_000
 """A word is long that counts for twice this, and is renewed so long before it ends (ours): a busy round trip."""
 
@@ -38,9 +42,19 @@ class Closed(Struct):
     until_us: int
     """Until before this instant it counts."""
     renewed: bool = False
+    asked_us: int | None = None
+    """When the last one was let through since the word is over."""
+    taken: int = 0
 
     def renews(self, now_us: int) -> bool:
-        """Whether the request that comes now is sent although it would be refused. True once."""
+        """Whether the request that comes now is sent although it would be refused. True once while the word counts, and
+        then for one at a time.
+        """
+        if now_us >= self.until_us:
+            if self.asked_us is not None and now_us < self.asked_us + ASK_US:
+                return False
+            self.asked_us = now_us
+            return True
         if self.renewed or now_us < self.until_us - RENEW_US or self.until_us - self.heard_us < 2 * RENEW_US:
             return False
         self.renewed = True
@@ -50,10 +64,16 @@ class Closed(Struct):
         """Whether it counts for a request of the function that has this objective (a duration), due then. Not for one
         that may take longer, nor for one that would stand further ahead in the order.
         """
-        if now_us >= self.until_us or objective_us > self.objective_us:
+        if objective_us > self.objective_us or due_us < self.due_us:
             return False
+        if now_us >= self.until_us:
+            return now_us < self.heard_us + HALF_OPEN_US
         # Time that passes and an objective that is due later use up the same excess.
-        return self.due_us <= due_us < self.due_us + self.refusal.closed_us
+        return due_us < self.due_us + (self.heard_us - self.sent_us) + self.refusal.closed_us
+
+    def end(self) -> None:
+        """It counts no more."""
+        self.until_us, self.asked_us = self.heard_us, None
 
 
 class ClosedBook:
@@ -81,8 +101,9 @@ class ClosedBook:
         """A request that was sent to the agent at `sent_us` was refused so. What was said before is forgotten."""
         words = self._words
         words.pop((key, variant), None)
-        # The agent said it at some time between the two.
-        until_us = min(sent_us + refusal.closed_us, now_us + CLOSED_MAX_US)
+        # The agent said it at some time between the two. From the later on: in a storm the way back is what takes long,
+        # and a word that is over when it is heard would help nobody then.
+        until_us = now_us + min(refusal.closed_us, CLOSED_MAX_US)
         if until_us > now_us:
             if len(words) >= MOST:
                 del words[next(iter(words))]
@@ -97,8 +118,14 @@ class ClosedBook:
 
     def reopen(self, key: str, variant: Variant) -> None:
         """The agent took a request of it."""
-        self._words.pop((key, variant), None)
+        word = self._words.get((key, variant))
+        if word is not None:
+            word.end()
+            word.taken += 1
+            if word.taken == TAKEN:
+                del self._words[key, variant]
 
     def clear(self) -> None:
         """The agent told anew how it stands."""
-        self._words.clear()
+        for word in self._words.values():
+            word.end()

@@ -81,6 +81,11 @@ REFUSED_UNASKED = MetricSpec(
     "moments before, that they would refuse it. It was refused, or went to its other variant.",
     _FUNCTION,
 )
+SHED_UNSEEN = MetricSpec(
+    "stoker_requests_shed_unseen_total",
+    Kind.COUNTER,
+    "Requests that a gateway refused (503 HoldFull) before it knew whose they were: more came than it could look at.",
+)
 RETRIES = MetricSpec(
     "stoker_retries_total",
     Kind.COUNTER,

@@ -27,10 +27,11 @@ def add_overload(page: Page) -> None:
             "Tries at agents, further ones and none",
             "Second candidates, and what was sent again after a lost connection, per second. Withheld: the retry "
             "budget of the function was spent, so that trouble is not multiplied. Unasked: a gateway refused by itself "
-            "what agents had just said they would refuse.",
+            "what agents had just said they would refuse. Unseen: more came than it could look at.",
             "reqps",
             Line(q.or_zero(q.rate(m.RETRIES, where=_MADE)), "made"),
             Line(q.or_zero(q.rate(m.RETRIES, where=_WITHHELD)), "withheld"),
             Line(q.or_zero(q.rate(m.REFUSED_UNASKED)), "unasked"),
+            Line(q.or_zero(q.rate(m.SHED_UNSEEN)), "unseen"),
         ),
     )

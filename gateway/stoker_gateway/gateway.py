@@ -27,6 +27,7 @@ from stoker_gateway.agent_link import AgentDial
 from stoker_gateway.choosing import Choosing
 from stoker_gateway.closed_doors import ClosedDoors
 from stoker_gateway.config import AgentAddress, GatewaySettings
+from stoker_gateway.crowd import Crowd
 from stoker_gateway.demand_book import DemandBook
 from stoker_gateway.hangups import HangupWatch
 from stoker_gateway.hold import HoldRoom, release
@@ -39,7 +40,6 @@ from stoker_gateway.routing import NoRoute, RoutingTable, host_name
 from stoker_gateway.screening import Screened, screen
 from stoker_gateway.serving import Serving, forecast_of
 from stoker_gateway.ticketing import Ticketing
-from stoker_gateway.turnstile import Turnstile
 from stoker_gateway.visit import FunctionState, Visit
 
 LAST_TURNS = 8
@@ -107,7 +107,7 @@ class Gateway:
             doors=ClosedDoors(metrics, clock_us),
         )
         self._hangups = HangupWatch(self._live, settings.hangup_poll_s)
-        self._turnstile = Turnstile()
+        self._crowd = Crowd(self._handle, metrics, clock_us)
         self._draining = False
         self._emptied: asyncio.Event | None = None
         self._listener: asyncio.Server | None = None
@@ -127,7 +127,7 @@ class Gateway:
         """
         self._view.start(AgentDial(agent_ssl, agent_name, self._settings.agent_idle_connections))
         self._view.set_agents(agents)
-        self._server = PublicServer(self._handle, self._malformed, self._settings)
+        self._server = PublicServer(self._crowd.take, self._malformed, self._settings)
         try:
             self._listener = await asyncio.get_running_loop().create_server(
                 self._server, host, port, backlog=self._settings.backlog, reuse_address=True
@@ -252,9 +252,7 @@ class Gateway:
         self._on_demand = callback
         self._on_load = load or callback
 
-    async def _handle(self, inbound: Inbound) -> Reply:
-        now_us = self._clock_us()
-        await self._turnstile.enter()
+    async def _handle(self, inbound: Inbound, now_us: int) -> Reply:
         screened = screen(inbound.message, self._settings.max_head_bytes)
         visit = Visit(inbound, screened, now_us)
         refused = self._direct(visit, screened, now_us)

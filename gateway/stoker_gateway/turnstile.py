@@ -18,11 +18,17 @@ class Turnstile:
 
     def __init__(self) -> None:
         self._left = AT_ONCE
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
+        """Each with the time since when it waits."""
         self._turns = False
         """The next turn is asked for."""
 
-    async def enter(self) -> None:
+    @property
+    def since_us(self) -> int | None:
+        """Since when the first of those waits that wait now (or left while it did); None: nobody does."""
+        return self._waiting[0][1] if self._waiting else None
+
+    async def enter(self, now_us: int) -> None:
         """Go on in this turn of the loop if there is room, and else in a later one."""
         loop = asyncio.get_running_loop()
         if not self._turns:
@@ -32,13 +38,13 @@ class Turnstile:
             self._left -= 1
             return
         turn: asyncio.Future[None] = loop.create_future()
-        self._waiting.append(turn)
+        self._waiting.append((turn, now_us))
         await turn
 
     def _turn(self) -> None:
         self._left = AT_ONCE
         while self._waiting and self._left:
-            turn = self._waiting.popleft()
+            turn, _ = self._waiting.popleft()
             if not turn.done():
                 # Else its client left.
                 self._left -= 1

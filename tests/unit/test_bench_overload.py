@@ -5,17 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench.overload import bounding, capacity, isolation, metastability, tickets, timeout
+from bench.overload import bounding, capacity, functions, isolation, metastability, tickets, timeout
 from bench.overload.arrivals import Arrivals, Phase, arrivals
 from bench.overload.calls import GAVE_UP, LOST, OK, Attempt
 from bench.overload.counters import Counters, grown
 from bench.overload.figures import OfRun, of_run, shares
-from bench.overload.functions import SLOTS, THREE, documents, rates_of
+from bench.overload.functions import SLOTS, documents, rates_of
 from bench.overload.loading import Played, lag_us
 from bench.overload.page import page, write_page
 from bench.overload.report import Report, at_least, at_most, read, table, write
 from bench.overload.sides import Point, Side, cpu_per_refusal_ms
 from bench.overload.watching import Used
+from msgspec.structs import replace
 
 from stoker.model.device import Device, DeviceKind
 from stoker.model.function import Function, Variant
@@ -27,6 +28,8 @@ from stoker_cli.objects.validation import Validator
 from stoker_sim.results.result import Chart, Series
 
 pytestmark = pytest.mark.unit
+
+THREE = tuple(replace(one, latency_ms=ms) for one, ms in zip(functions.THREE, (100, 250, 1000), strict=True))
 
 TIGHT, MIDDLE, LOOSE = range(3)
 GPU, CPU = "a100-40gb/sim-0 (simulated)", "cpu"

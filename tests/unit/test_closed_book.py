@@ -2,7 +2,7 @@
 
 import pytest
 
-from stoker.closed_book import MOST, RENEW_US, Closed, ClosedBook
+from stoker.closed_book import ASK_US, HALF_OPEN_US, MOST, RENEW_US, TAKEN, Closed, ClosedBook
 from stoker.model.function import Variant
 from stoker.policies.queueing.lanes import Lane, Room
 from stoker.policies.queueing.registry import make_queueing
@@ -36,9 +36,19 @@ def found(book: ClosedBook, now_us: int, objective_us: int = 100 * MS, key: str 
     return book.find(key, Variant.GPU, objective_us=objective_us, due_us=due_us, now_us=now_us) is not None
 
 
-def test_a_word_counts_until_its_time_is_over() -> None:
+def sent(book: ClosedBook, now_us: int) -> bool:
+    """Whether a request that comes now is sent to the agent."""
+    due_us = now_us + 100 * MS
+    word = book.find("ns/f", Variant.GPU, objective_us=100 * MS, due_us=due_us, now_us=now_us)
+    return word is None or word.renews(now_us)
+
+
+def test_a_word_counts_until_its_time_is_over_and_then_lets_one_at_a_time_through() -> None:
     book = noted()
-    assert [found(book, now_us) for now_us in (0, 8_999, 9_000)] == [True, True, False]
+    assert [sent(book, now_us) for now_us in (0, 8_999, 9_000, 9_001)] == [False, False, True, False]
+    assert not sent(book, 9_000 + ASK_US - 1), "one is on its way"
+    assert sent(book, 9_000 + ASK_US), "and not heard of for too long"
+    assert all(sent(book, HALF_OPEN_US + later_us) for later_us in (0, 1)), "then it is forgotten"
 
 
 def test_a_word_counts_for_its_function_and_variant_only() -> None:
@@ -77,23 +87,35 @@ def test_a_long_word_is_renewed_once_before_it_ends_and_a_short_one_never() -> N
     assert not any(short.renews(now_us) for now_us in range(0, 2 * RENEW_US, MS))
 
 
-def test_a_word_that_was_long_under_way_counts_from_its_arrival_but_not_beyond_what_was_said() -> None:
-    for closed_us, until_us in ((900 * MS, 50 * MS + CLOSED_MAX_US), (60 * MS, 60 * MS), (40 * MS, 0)):
+def test_a_word_that_was_long_under_way_counts_from_when_it_was_heard() -> None:
+    for closed_us, until_us in ((900 * MS, CLOSED_MAX_US), (8 * MS, 8 * MS)):
         book = ClosedBook()
         book.note(
             "ns/f", Variant.GPU, said(closed_us), objective_us=100 * MS, due_us=100 * MS, sent_us=0, now_us=50 * MS
         )
-        assert found(book, until_us - 1) == (until_us > 0)
-        assert not found(book, until_us)
+        assert found(book, 50 * MS + until_us - 1)
+        assert sent(book, 50 * MS + until_us)
 
 
-def test_the_next_refusal_and_an_admission_end_a_word() -> None:
+def test_the_next_refusal_ends_a_word() -> None:
     book = noted()
     book.note("ns/f", Variant.GPU, said(0), objective_us=1, due_us=1, sent_us=1, now_us=1)
     assert not len(book)
+
+
+def test_an_admission_lets_the_next_one_through_and_some_in_a_row_all() -> None:
     book = noted()
+    for _ in range(TAKEN - 1):
+        book.reopen("ns/f", Variant.GPU)
+        assert [sent(book, 1), sent(book, 2)] == [True, False]
     book.reopen("ns/f", Variant.GPU)
-    assert not found(book, 1)
+    assert [sent(book, 3), sent(book, 3)] == [True, True]
+
+
+def test_a_new_account_of_the_agent_lets_one_through_at_once() -> None:
+    book = noted()
+    book.clear()
+    assert [sent(book, 1), sent(book, 2)] == [True, False]
 
 
 def test_the_book_is_bounded() -> None:

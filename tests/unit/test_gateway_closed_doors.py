@@ -98,7 +98,8 @@ async def test_one_request_is_sent_before_a_word_ends_and_the_others_wait_for_no
         "ns/f", Variant.GPU, objective_us=250_000, due_us=now_us + 250_000, now_us=now_us
     )
     assert word is not None
-    word.heard_us, word.until_us = now_us - LONG_US, now_us + LONG_US // 3
+    word.sent_us = word.heard_us = now_us - LONG_US
+    word.until_us = now_us + LONG_US // 3
     unanswered = asyncio.Event()
 
     async def silent(run: Run) -> None:

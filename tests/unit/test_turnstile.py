@@ -13,7 +13,7 @@ async def test_a_crowd_is_looked_at_a_few_a_turn_and_in_its_order() -> None:
     turnstile, seen = Turnstile(), list[int]()
 
     async def come(number: int) -> None:
-        await turnstile.enter()
+        await turnstile.enter(0)
         seen.append(number)
 
     crowd = [asyncio.create_task(come(number)) for number in range(5 * AT_ONCE)]
@@ -29,7 +29,7 @@ async def test_what_is_under_way_goes_on_between_the_turns_of_a_crowd() -> None:
     turnstile, seen = Turnstile(), list[str]()
 
     async def come() -> None:
-        await turnstile.enter()
+        await turnstile.enter(0)
         seen.append("new")
 
     crowd = [asyncio.create_task(come()) for _ in range(10 * AT_ONCE)]
@@ -45,7 +45,7 @@ async def test_nobody_waits_where_there_is_no_crowd() -> None:
         for _ in range(AT_ONCE):
             # A coroutine that never waits ends at its first step.
             with pytest.raises(StopIteration):
-                turnstile.enter().send(None)
+                turnstile.enter(0).send(None)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
@@ -54,7 +54,7 @@ async def test_who_leaves_while_it_waits_takes_no_turn_of_others() -> None:
     turnstile, seen = Turnstile(), list[int]()
 
     async def come(number: int) -> None:
-        await turnstile.enter()
+        await turnstile.enter(0)
         seen.append(number)
 
     crowd = [asyncio.create_task(come(number)) for number in range(4 * AT_ONCE)]

@@ -32,7 +32,7 @@ EVERY_US = 250_000
 """Shares are computed so often (ours)."""
 MOST_PERCENT = 103
 """Ours: of three flows nobody is pushed below 80 % of its share, and little capacity is kept for who is late."""
-QUEUED_PERCENT = 15
+QUEUED_PERCENT = 25
 """Of the time that a request may wait (ours): what is queued of a bound flow keeps the slots busy, no more. A longer
 queue serves nobody sooner, and whoever asks for less than its share waits behind it. Only a burst that may wait for
 seconds is taken as such.
