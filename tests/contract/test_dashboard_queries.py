@@ -27,6 +27,8 @@ VALUES = {
     "outcome": ("served", "refused"),
     "device": ("GPU-1", "GPU-2"),
     "product": ("A100-40GB",),
+    "verdict": ("Promised", "PredictedMiss"),
+    "covered": ("true", "false"),
 }
 """Those that queries look for; other labels have one value."""
 
