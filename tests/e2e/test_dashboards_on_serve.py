@@ -8,6 +8,17 @@ from dashboard_queries import ON_KUBERNETES_ONLY, metrics_in, needs_kubernetes, 
 from platform_under_test import Platform, function
 from prometheus_under_test import Prometheus, need_prometheus, prometheus, scrape_addresses
 
+POLICY = {
+    "apiVersion": "stoker.dev/v1alpha1",
+    "kind": "GpuPolicy",
+    "metadata": {"name": "default"},
+    "spec": {
+        "prices": [{"product": "A100-40GB", "perHour": 4}, {"product": "cpu", "perHour": 1}],
+        "deviceChoice": "cpu-only",
+    },
+}
+"""Without prices nothing costs anything, and under `cpu-only` what could run on a GPU goes to CPUs."""
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 
 
@@ -17,6 +28,8 @@ async def test_every_query_of_the_dashboards_is_answered_with_data(platform: Pla
     assert len(asked) > 40
     platform.apply(function("ocr", env={"START_S": "0.2"}, slo={"latency": "300ms"}))
     platform.apply(function("nap", scaling={"keepAlive": {"policy": "FixedTTL", "ttl": "1s"}}))
+    platform.apply(function("eyes", cpuVariant={"resources": {"cpu": "20m"}}))
+    platform.apply(POLICY)
     await platform.start(gpus="3xA100-40GB")
     scrape = scrape_addresses(f"127.0.0.1:{platform.internal}")
     async with prometheus(tmp_path, scrape, interval_s=0.5) as scraper:
@@ -32,6 +45,7 @@ async def test_every_query_of_the_dashboards_is_answered_with_data(platform: Pla
             for path in ("/", "/sleep?ms=400", "/crash"):
                 await platform.call("ocr", path)
             await platform.call("nap")
+            await platform.call("eyes")
             await asyncio.sleep(1.5)
             empty = [query.where for query, expr in asked if not await scraper.query(expr)]
             # What a counter has when it is first seen is no gain: the second round of calls is.
