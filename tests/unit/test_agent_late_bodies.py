@@ -24,13 +24,13 @@ async def agent() -> AsyncIterator[AgentUnderTest]:
 
 
 async def share(agent: AgentUnderTest, gate: Gate) -> None:
-    """Both functions live on one slot, and take a second."""
+    """Both functions live on one slot, and take two seconds."""
     server = FakeReplica(gate)
     for name in ("slow", "quick"):
         await agent.warm(name, server=server, sharing=Sharing.SHARED)
         for _ in range(70):
-            agent.agent.prediction().observe_exec(f"ns/{name}", Variant.GPU, "A100-40GB", 1_000_000)
-            agent.agent.prediction().observe_finish(f"ns/{name}", 99.0, 1_000_000, 1_000_000)
+            agent.agent.prediction().observe_exec(f"ns/{name}", Variant.GPU, "A100-40GB", 2_000_000)
+            agent.agent.prediction().observe_finish(f"ns/{name}", 99.0, 2_000_000, 2_000_000)
 
 
 @pytest.mark.parametrize("by", ["a grant", "its head"])
@@ -39,7 +39,7 @@ async def test_a_body_that_comes_late_does_not_push_what_was_promised_meanwhile_
 ) -> None:
     gate = Gate()
     await share(agent, gate)
-    asked: dict[str, Any] = {"name": "slow", "objective_ms": 2_800, "late_ok": False, "request_id": "slow"}
+    asked: dict[str, Any] = {"name": "slow", "objective_ms": 5_600, "late_ok": False, "request_id": "slow"}
     head = agent.head("/slow", extra={"content-length": str(SIZE)}, **asked)
     if by == "a grant":
         status, connection = await agent.admit(**asked)
@@ -48,10 +48,10 @@ async def test_a_body_that_comes_late_does_not_push_what_was_promised_meanwhile_
         connection = await agent.pool.connect()
         connection.start(head, b"x")
         await agent.until(lambda: bool(agent.agent._table.flows["ns/slow"].promised_us))
-    running = await agent.send("/running", name="quick", objective_ms=3_900, late_ok=False)
+    running = await agent.send("/running", name="quick", objective_ms=7_800, late_ok=False)
     await running.dispatched()
     # Fits behind what runs; with the slow one before it, it would not.
-    promised = await agent.send("/promised", name="quick", objective_ms=2_900, late_ok=False)
+    promised = await agent.send("/promised", name="quick", objective_ms=5_800, late_ok=False)
     await agent.until(lambda: agent.queued("quick") == 1)
     if by == "a grant":
         connection.start(head, b"x" * SIZE)
