@@ -71,10 +71,7 @@ class Crowd:
     def _refuse(self, inbound: Inbound) -> Reply:
         self._shed += 1
         self._metrics.inc(SHED_UNSEEN)
-        message = inbound.message
-        # Behind a body, or anything that might be one, nothing more is read from the connection.
-        keep = (
-            inbound.payload.is_eof() and not message.chunked and not message.should_close and message.version == (1, 1)
-        )
+        # Behind a body that came in parts nothing more is read from the connection, whatever it was.
+        keep = inbound.may_be_followed and not inbound.message.chunked
         inbound.write((_KEEP if keep else _CLOSE)[self._shed % len(_KEEP)])
         return KEEP if keep else CLOSE

@@ -73,6 +73,19 @@ class Inbound:
         """
         return not self.message.chunked or self.protocol.plain_end is self.payload
 
+    @property
+    def may_be_followed(self) -> bool:
+        """Whether the connection may carry another request behind this one: all of it was read, and nothing of it is
+        left.
+        """
+        return (
+            not self.message.should_close
+            and self.message.version == (1, 1)
+            and self.payload.is_eof()
+            and self.payload.exception() is None
+            and self.ends_plainly
+        )
+
     def _cancel(self, exc: BaseException) -> None:
         self.payload.set_exception(exc)
 

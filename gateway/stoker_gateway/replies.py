@@ -39,16 +39,7 @@ class Replies:
 
     def may_keep(self, visit: Visit) -> bool:
         """Whether the client's connection may carry another request after this answer."""
-        message = visit.inbound.message
-        return (
-            not self.closing
-            and not message.should_close
-            and message.version == (1, 1)
-            and visit.inbound.payload.is_eof()
-            and visit.inbound.payload.exception() is None
-            and visit.inbound.ends_plainly
-            and not visit.body_broken
-        )
+        return not self.closing and visit.inbound.may_be_followed and not visit.body_broken
 
     def refuse(
         self,

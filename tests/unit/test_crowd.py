@@ -25,12 +25,13 @@ class Sink:
         self.counts[spec.name] = self.counts.get(spec.name, 0) + 1
 
 
-class Client:
+class Client(Inbound):
     """A request, and what was written to it."""
 
     def __init__(self, *, body: bool = False, chunked: bool = False, last: bool = False) -> None:
-        self.message = SimpleNamespace(chunked=chunked, should_close=last, version=(1, 1))
-        self.payload = SimpleNamespace(is_eof=lambda: not body)
+        self.message = cast("Any", SimpleNamespace(path="/", chunked=chunked, should_close=last, version=(1, 1)))
+        self.payload = cast("Any", SimpleNamespace(is_eof=lambda: not body, exception=lambda: None))
+        self.protocol = cast("Any", SimpleNamespace(plain_end=self.payload))
         self.written = b""
 
     def write(self, data: bytes) -> None:
@@ -56,7 +57,7 @@ class Gate:
             if number == patient:
                 await asyncio.sleep(0)
                 self.now_us += PATIENCE_US + 1
-            tasks.append(asyncio.create_task(self.crowd.take(cast("Inbound", client))))
+            tasks.append(asyncio.create_task(self.crowd.take(client)))
         return await asyncio.gather(*tasks)
 
 
