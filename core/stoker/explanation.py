@@ -21,7 +21,7 @@ _WHY: dict[Reason, str] = {
     Reason.QUEUE_FULL: "as many requests of the function as its queue allows were waiting already",
     Reason.PREDICTED_MISS: "it could not have met its objective, or not without breaking what others were promised",
     Reason.OVER_SHARE: (
-        "more is asked of its devices than they have, and its function has queued what its share of them does in time"
+        "more is asked of its devices than they have, and its function gets no more than its share of them"
     ),
     Reason.COST_BOUND: "serving it would cost more than the function, or its namespace, may cost",
     Reason.SHED: "it had been taken, and gave way to a request of higher priority before it ran",

@@ -1,15 +1,16 @@
 """How much of a function is taken while its devices are contended: about its fair share, and what nobody else can use.
 
 A schedule that admits whatever fits lets those in first that can wait longest: they fill the queue up to their long
-objectives, and nothing fits before them any more. So while more is asked of a pool than it has, each flow that asks for
-more than its weighted max-min share
-- may have so much work queued as that share does in QUEUED_PERCENT of the time that its requests may wait (Little's
-  law), at least one request; in all of that time but WINDOW_US, where that is more;
-- gets a slot only where one is free, once MOST_PERCENT of its share were taken of it within WINDOW_US (or within the
-  time that its requests may wait, where that is longer): what waits of others can then use the slots. A free slot is
-  what they leave.
-Whoever asks for less than its share is not bound, nor whoever is alone. Of higher priority first: the others share what
-it leaves.
+objectives, and nothing fits before them any more. So while more is asked of a pool than it has, a request of a flow
+that asks for more than its weighted max-min share is taken
+- where a slot is free, and while fewer requests wait in the pool than it can run at a time: the slots would idle before
+  others come;
+- while half as many more wait (at least one), as long as MOST_PERCENT of its share were not taken of it within
+  WINDOW_US (or within the time that its requests may wait, where that is longer): so those who got less come first;
+- while no more of the flow is queued than its share does in all of the time that its requests may wait but WINDOW_US:
+  a burst that may wait for seconds is taken.
+A longer queue serves nobody sooner, and whoever asks for less than its share waits behind it. Whoever asks for less is
+not bound, nor whoever is alone. Of higher priority first: the others share what it leaves.
 
 Demand is what came within the last WINDOW_US, refused or not; and on average over the last LONG of these windows, since
 a burst of one second is no overload, nor does it make a quiet flow a greedy one. A pool is contended by what comes in
@@ -32,19 +33,10 @@ EVERY_US = 250_000
 """Shares are computed so often (ours)."""
 MOST_PERCENT = 103
 """Ours: of three flows nobody is pushed below 80 % of its share, and little capacity is kept for who is late."""
-QUEUED_PERCENT = 25
-"""Of the time that a request may wait (ours): what is queued of a bound flow keeps the slots busy, no more. A longer
-queue serves nobody sooner, and whoever asks for less than its share waits behind it. Only a burst that may wait for
-seconds is taken as such.
-"""
-NONE_US = -1
-"""A limit: nothing may be queued."""
 _BUSY_PERCENT = 120
 """Demand, in percent of a pool, from which on it is contended (ours): what comes within one second varies by that much
 where all of it can be served.
 """
-
-
 LONG = 8
 """Windows of an average (ours)."""
 _BUSY_ON_AVERAGE_PERCENT = 102
@@ -127,27 +119,30 @@ class Contention:
         if demand is not None:
             demand.taken.add(work_us, now_us)
 
-    def limit_us(
-        self, flow: str, longest_us: int, pools: Iterable[tuple[int, Iterable[str]]], now_us: int
-    ) -> int | None:
-        """How much work of the flow may be queued, whose requests may wait for `longest_us`; None: any. Less than 0:
-        none now, it may have what is free.
+    def is_bound(self, flow: str, pools: Iterable[tuple[int, Iterable[str]]], now_us: int) -> bool:
+        """Whether the flow asks for more than its share of what is contended.
 
         `pools`: servers and flows of each pool; asked for only when shares are due.
         """
         if now_us >= self._due_us:
             self._due_us = now_us + EVERY_US
             self._share(pools, now_us)
-        share_us = self._shares_us.get(flow)
-        if share_us is None:
+        return flow in self._shares_us
+
+    def limit_us(self, flow: str, longest_us: int, waiting: int, servers: int, now_us: int) -> int | None:
+        """How much work of a flow that is bound may be queued, whose requests may wait for `longest_us`; None: any.
+
+        `waiting`: requests that wait in its pool; `servers`: how many of its own can run at a time.
+        """
+        share_us = self._shares_us[flow]
+        burst_us = share_us * max(0, longest_us - WINDOW_US) // WINDOW_US
+        is_over = self._demands[flow].taken.last_us(now_us) * 100 >= max(share_us, burst_us) * MOST_PERCENT
+        if waiting < (servers if is_over else servers + max(1, servers // 2)):
             return None
-        limit_us = share_us * _queued_for_us(longest_us) // WINDOW_US
-        if self._demands[flow].taken.last_us(now_us) * 100 >= max(share_us, limit_us) * MOST_PERCENT:
-            return NONE_US
-        return limit_us
+        return 0 if is_over else burst_us
 
     def share_us(self, flow: str) -> int:
-        """Execution time that a flow which is bound may have in WINDOW_US, as of the last limit_us(); 0: it is not."""
+        """Execution time that a flow which is bound may have in WINDOW_US, as of the last is_bound(); 0: it is not."""
         return self._shares_us.get(flow, 0)
 
     def _share(self, pools: Iterable[tuple[int, Iterable[str]]], now_us: int) -> None:
@@ -171,11 +166,6 @@ class Contention:
                     # What rounding takes is no refusal.
                     if share_us * 100 < level[flow] * 99 and share_us * more_percent < average_us[flow] * 99:
                         self._shares_us[flow] = share_us
-
-
-def _queued_for_us(longest_us: int) -> int:
-    """For how much of the time that its requests may wait the queue of a bound flow may reach."""
-    return max(0, longest_us * QUEUED_PERCENT // 100, longest_us - WINDOW_US)
 
 
 def two_level(demands: Mapping[str, int], weights: Weights, capacity: int) -> dict[str, int]:

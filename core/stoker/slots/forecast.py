@@ -69,7 +69,7 @@ class Sight(Struct, frozen=True, kw_only=True, omit_defaults=True):
     margin_ppm: int = 0
     """What to add to a predicted finish time, in millionths of it (stoker.calibration)."""
     limit_us: int | None = None
-    """How much work of the flow may be queued (stoker.slots.contention); None: any, less than 0: none."""
+    """How much work of the flow may be queued (stoker.slots.contention); None: any."""
     share_us: int = 0
     """Where that is bound: execution time that the flow may have in WINDOW_US."""
     reserved_us: int = 0
@@ -100,7 +100,7 @@ def look(
     flow: FlowState[Any], function: Function, *, policy: QueuePolicy, predictions: Predictions, now_us: int
 ) -> Sight:
     """What one more request of the flow would find."""
-    if flow.has_free_slot() and not flow.promised_us and not policy.queued(flow.key):
+    if _is_free(flow, policy):
         return _FREE
     flows = {flow.key}
     remaining_us: list[int] = []
@@ -129,6 +129,10 @@ def look(
         starting=sum(replica.concurrency for replica in replicas),
         start_us=min((max(0, replica.started_us + start_us - now_us) for replica in replicas), default=start_us),
     )
+
+
+def _is_free(flow: FlowState[Any], policy: QueuePolicy) -> bool:
+    return flow.has_free_slot() and not flow.promised_us and not policy.queued(flow.key)
 
 
 def wait_us(request: QueuedRequest, sight: Sight, policy: QueuePolicy) -> int:
@@ -192,13 +196,18 @@ class Lookout:
         # As long as a request may wait: with the margin, wait and execution are to end at the objective.
         longest_us = (request.objective_us - now_us) * ONE // (ONE + margin_ppm) - request.predicted_exec_us
         limit_us = None
-        if not again:
-            limit_us = self.contention.limit_us(flow.key, longest_us, self.arrangement.pools(), now_us)
-        rooms = () if policy.commitments is None else self.arrangement.rooms(flow.key, now_us)
-        if rooms and self.rule is Rule.SCHEDULE:
-            free = flow.has_free_slot() and not flow.promised_us and not policy.queued(flow.key)
-            found = Sight(free=free, promised_us=flow.promised_us, rooms=() if free else rooms)
-        else:
+        if not again and self.contention.is_bound(flow.key, self.arrangement.pools(), now_us):
+            servers, flows = self.arrangement.around(flow.key)
+            waiting = sum(policy.queued(one) for one in flows) + (flow.promised_us > 0)
+            limit_us = self.contention.limit_us(flow.key, longest_us, waiting, servers, now_us)
+        found = _FREE
+        rooms: tuple[tuple[Lane, Room], ...] = ()
+        free = _is_free(flow, policy)
+        if not free and self.rule is Rule.SCHEDULE and policy.commitments is not None:
+            rooms = self.arrangement.rooms(flow.key, now_us)
+        if rooms:
+            found = Sight(promised_us=flow.promised_us, rooms=rooms)
+        elif not free:
             found = look(flow, function, policy=policy, predictions=self._predictions, now_us=now_us)
         return replace(
             found,

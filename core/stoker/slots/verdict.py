@@ -131,8 +131,7 @@ def _fit(request: QueuedRequest, sight: Sight, policy: QueuePolicy) -> _Fit:
     margin_us = finish_us * sight.margin_ppm // _ONE
     over_us = 0
     if sight.limit_us is not None and not sight.free:
-        least_us = exec_us if sight.limit_us >= 0 else 0
-        over_us = policy.queued_us((request.flow,)) + sight.reserved_us + exec_us - max(least_us, sight.limit_us)
+        over_us = policy.queued_us((request.flow,)) + sight.reserved_us + exec_us - sight.limit_us
     if sight.rule is Rule.UTILISATION:
         late_by_us = _above_threshold_us(request, sight, policy)
     else:
@@ -204,11 +203,9 @@ def _closed_us(sight: Sight, fit: _Fit, room: Room) -> int:
 
 def _refusal(request: QueuedRequest, sight: Sight, fit: _Fit, reason: Reason) -> Refusal:
     if reason is Reason.OVER_SHARE:
-        detail = "its devices are contended, and its function has queued what its share of them can do in time"
-        # It is a place in the queue that must come free, at the rate of the share; where nothing may be queued, it is
-        # what was taken within the last window that must be past.
-        at_rate = sight.share_us > 0 and sight.limit_us is not None and sight.limit_us >= 0
-        retry_us = fit.over_us * WINDOW_US // sight.share_us if at_rate else WINDOW_US
+        detail = "its devices are contended, and its function gets no more than its share of them"
+        # What is over has to be worked off, at the rate of the share.
+        retry_us = fit.over_us * WINDOW_US // sight.share_us if sight.share_us else WINDOW_US
     elif fit.late_by_us > 0:
         detail = _why_late(request, sight, fit)
         retry_us = fit.late_by_us
