@@ -58,6 +58,7 @@ class Arrangement(Generic[P]):
         self._resources: dict[str, _Resource] = {}
         self._of_pool: dict[str, list[Lane]] = {}
         self._flows_of: dict[str, list[str]] = {}
+        self._servers_of: dict[str, int] = {}
 
     def renew(self, flows: Iterable[FlowState[P]]) -> bool:
         """Look again; whether any lane is another one now."""
@@ -77,11 +78,15 @@ class Arrangement(Generic[P]):
         self._resources = resources
         self._of_pool = {}
         self._flows_of = {}
+        self._servers_of = {}
         for key, lane in self.lanes.items():
             lanes = self._of_pool.setdefault(lane.pool, [])
             if lane not in lanes:
                 lanes.append(lane)
             self._flows_of.setdefault(lane.pool, []).append(key)
+        for pool, lanes in self._of_pool.items():
+            within = {name for lane in lanes for name in lane.resources}
+            self._servers_of[pool] = sum(resources[name].servers for name in within)
         return self.lanes != before
 
     def rooms(self, flow: str, now_us: int) -> tuple[tuple[Lane, Room], ...]:
@@ -97,11 +102,15 @@ class Arrangement(Generic[P]):
         lane = self.lanes.get(flow)
         return (1, [flow]) if lane is None else (lane.servers, self._flows_of[lane.pool])
 
+    def pool(self, flow: str) -> tuple[int, list[str]]:
+        """Servers and flows of the flow's pool, at least 1 and itself."""
+        lane = self.lanes.get(flow)
+        return (1, [flow]) if lane is None else (self._servers_of[lane.pool], self._flows_of[lane.pool])
+
     def pools(self) -> Iterator[tuple[int, list[str]]]:
         """Servers and flows of each pool."""
-        for pool, lanes in self._of_pool.items():
-            names = {name for lane in lanes for name in lane.resources}
-            yield sum(self._resources[name].servers for name in names), self._flows_of[pool]
+        for pool, servers in self._servers_of.items():
+            yield servers, self._flows_of[pool]
 
     def begun_us(self, lane: Lane) -> int:
         """Predicted execution time of all that was ever started on the lane's slots."""

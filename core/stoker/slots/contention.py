@@ -132,7 +132,7 @@ class Contention:
     def limit_us(self, flow: str, longest_us: int, waiting: int, servers: int, now_us: int) -> int | None:
         """How much work of a flow that is bound may be queued, whose requests may wait for `longest_us`; None: any.
 
-        `waiting`: requests that wait in its pool; `servers`: how many of its own can run at a time.
+        `waiting`: requests that wait in its pool; `servers`: how many can run there at a time.
         """
         share_us = self._shares_us[flow]
         burst_us = share_us * max(0, longest_us - WINDOW_US) // WINDOW_US

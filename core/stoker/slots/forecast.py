@@ -197,7 +197,7 @@ class Lookout:
         longest_us = (request.objective_us - now_us) * ONE // (ONE + margin_ppm) - request.predicted_exec_us
         limit_us = None
         if not again and self.contention.is_bound(flow.key, self.arrangement.pools(), now_us):
-            servers, flows = self.arrangement.around(flow.key)
+            servers, flows = self.arrangement.pool(flow.key)
             waiting = sum(policy.queued(one) for one in flows) + (flow.promised_us > 0)
             limit_us = self.contention.limit_us(flow.key, longest_us, waiting, servers, now_us)
         found = _FREE
