@@ -6,7 +6,6 @@ from textwrap import fill
 
 from bench.overload.functions import GPUS, THREE
 from bench.overload.report import Report, read
-from stoker_sim.results.charts import drawn
 from stoker_sim.results.result import Table
 
 PAGE = "overload.md"
@@ -22,6 +21,8 @@ requests the run is marked. Criteria were set before measuring; whether they are
 
 def write_page(folder: Path) -> None:
     """The page and its charts, of the reports that are in the folder."""
+    from stoker_sim.results.charts import drawn  # noqa: PLC0415  matplotlib takes half a second to import
+
     reports = read(folder)
     (folder / PAGE).write_text(page(reports))
     for report in reports:

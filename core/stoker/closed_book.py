@@ -13,7 +13,10 @@ MOST in all.
 
 from msgspec import Struct
 
+from stoker.admission import MIN_RETRY_AFTER_US
 from stoker.model.function import Variant
+from stoker.slots.places import unreserved_us
+from stoker.turns import Turns
 from stoker.wire.agent import CLOSED_MAX_US, Refusal
 
 MOST = 4_096
@@ -70,6 +73,17 @@ class Closed(Struct):
             return now_us < self.heard_us + HALF_OPEN_US
         # Time that passes and an objective that is due later use up the same excess.
         return due_us < self.due_us + (self.heard_us - self.sent_us) + self.refusal.closed_us
+
+    def come_back_us(self, turns: Turns, step_us: int, now_us: int) -> int | None:
+        """When one that is refused now by this word may try again, as the agent would say to those who get no place;
+        None where it says nothing of that. `turns`: of its function at this gateway, each `step_us` after the last.
+        """
+        said = self.refusal
+        if said.retry_after_ms is None:
+            return None
+        # Not at the instant that this one was told: that may be a place far ahead, and nothing is kept for the others.
+        earliest_us = max(self.heard_us + said.room_us, now_us + MIN_RETRY_AFTER_US)
+        return unreserved_us(turns, earliest_us=earliest_us, objective_us=self.objective_us, step_us=step_us)
 
     def end(self) -> None:
         """It counts no more."""

@@ -13,7 +13,6 @@ from stoker.reasons import Reason
 from stoker.wire.agent import Refusal, VariantLoad
 from stoker_gateway.agent_link import AgentLink
 from stoker_gateway.exchange import Bounced
-from stoker_gateway.replies import SPREAD_US
 from stoker_gateway.visit import FunctionState, Visit
 
 _UNASKED = {
@@ -71,9 +70,7 @@ def _said_now(word: Closed, state: FunctionState, load: VariantLoad, now_us: int
         predicted_finish_ms=said.predicted_finish_ms,
         estimated=said.estimated,
     )
-    if said.retry_after_ms is not None:
-        # Behind whoever the agent told an instant: not all at the same one.
-        from_us = word.heard_us + said.retry_after_ms * 1000
-        at_us = state.turns.next_us(from_us, from_us + SPREAD_US, int(load.exec_ms * 1000) // max(1, load.warm))
-        refusal.retry_after_ms = max(1, -(-(at_us - now_us) // 1000))
+    at_us = word.come_back_us(state.turns, int(load.exec_ms * 1000) // max(1, load.warm), now_us)
+    if at_us is not None:
+        refusal.retry_after_ms = -(-(at_us - now_us) // 1000)
     return refusal

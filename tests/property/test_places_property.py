@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stoker.slots.places import HORIZON_OBJECTIVES, HORIZON_US, PRIOR_PPM, Place, Places, Redemption
+from stoker.slots.places import PRIOR_PPM, Place, Places, Redemption, horizon_us
 
 pytestmark = pytest.mark.property
 
@@ -49,7 +49,7 @@ def test_never_more_than_half_of_the_slots_is_reserved_and_each_place_is_good_on
                 objective_us=OBJECTIVE_US,
             )
             if place is not None:
-                assert now_us + after_us <= place.at_us <= now_us + min(HORIZON_US, HORIZON_OBJECTIVES * OBJECTIVE_US)
+                assert now_us + after_us <= place.at_us <= now_us + horizon_us(OBJECTIVE_US)
                 given_out.append(place)
         elif given_out:
             place = given_out[int(str(step[1])) % len(given_out)]

@@ -4,6 +4,7 @@ from statistics import median
 
 import pytest
 from sim_worlds import sim_function
+from storm_world import BURST_S, storm
 
 from stoker.model.function import OnMiss
 from stoker.reasons import Outcome
@@ -58,10 +59,21 @@ def test_the_same_clients_without_their_tickets_come_through_less_often() -> Non
     assert len(refused_again) > len(without[1].first_of) // 2
 
 
-@pytest.mark.parametrize("times", [3.0, 10.0])
+@pytest.mark.parametrize("times", [1.5, 2.0, 3.0, 10.0])
 def test_the_median_of_what_is_told_is_not_too_late(times: float) -> None:
-    work = burst(times, 1)
-    refused = tickets(*played(work, SETUP, Returning(tries=1)), len(work)).refused
-    found = overstatements(work, SETUP, Returning(tries=1), every=max(1, refused // 8), steps=4)
-    assert len(found) >= 8
+    found = []
+    for seed in range(2):
+        work = burst(times, seed)
+        refused = tickets(*played(work, SETUP, Returning(tries=1)), len(work)).refused
+        found += overstatements(work, SETUP, Returning(tries=1), every=max(1, refused // 12), steps=4)
+    assert len(found) >= 24
     assert median(one.borne for one in found) <= 1
+
+
+@pytest.mark.parametrize("bring", [False, True])
+def test_ten_seconds_after_a_storm_all_are_served_also_if_those_of_the_storm_come_back_when_told(bring: bool) -> None:
+    at_s, served = storm(tickets=bring)
+    begin_s, end_s = BURST_S
+    assert served[at_s < begin_s].mean() >= 0.999
+    assert served[(at_s >= begin_s) & (at_s < end_s)].mean() < 0.5, "it is a storm"
+    assert served[at_s >= end_s + 10].mean() >= 0.999

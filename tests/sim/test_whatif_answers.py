@@ -46,13 +46,9 @@ def row(found: Answer, name: str) -> answering.Row:
     return next(one for one in found.rows if one.name == name)
 
 
-def test_the_log_as_it_was_comes_out_near_what_was_measured_or_the_answer_says_where_to_doubt_it(fewer: Answer) -> None:
-    # The log was written before agents admitted by their schedule: fewer are late today, and nothing else is off.
-    assert {one.name for one in fewer.rows if one.calibrated} >= {"cold_ratio", "refused_ratio", "wait_p99_ms"}
-    off = {one.name for one in fewer.rows if not one.calibrated}
-    assert off == {"attainment", "wait_mean_ms"}
-    (doubt,) = [note for note in fewer.notes if "doubt" in note]
-    assert all(answering.FIGURES[name] in doubt for name in off)
+def test_the_log_as_it_was_comes_out_near_what_was_measured(fewer: Answer) -> None:
+    assert [one.name for one in fewer.rows if not one.calibrated] == []
+    assert not any("doubt" in note for note in fewer.notes)
 
 
 def test_with_half_of_the_gpus_more_requests_are_late_and_the_answer_says_how_sure_it_is(fewer: Answer) -> None:
@@ -155,12 +151,12 @@ def test_a_device_on_which_nothing_fits_is_one_sentence(log: Logged) -> None:
         answering._setup(log, "edf", (), 0)
 
 
-def test_whatif_answers_with_ranges_and_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_whatif_answers_with_ranges_and_flags(log: Logged, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "answer.json"
     command = ["sim", "whatif", str(LOG), "--gpus", "1", "--replace", "T4=L4-24GB", "--replications", "2"]
     assert run([*command, "--json", str(target)]) == 0
     out = capsys.readouterr().out
-    assert "event-log.jsonl.gz: 100 requests in 15.89 s, 2xT4-16GB" in out
+    assert f"event-log.jsonl.gz: 100 requests in {log.horizon_us / 1e6:.4g} s, 2xT4-16GB" in out
     assert "What if: 1xL4-24GB" in out
     assert " pt [" in out
     assert "Beyond the log:\n  - the log has seen 2 GPUs, and 1 are asked about\n" in out

@@ -1,6 +1,7 @@
 """The yardstick on instances whose optimum is known by thought, and in small numbers of random ones."""
 
 from random import Random
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -15,16 +16,30 @@ from stoker.model.device import DeviceKind
 from stoker.policies.queueing.registry import make_queueing
 from stoker_sim.bound.brute import most_weight_by_force
 from stoker_sim.bound.demand import demand_of, grouped
-from stoker_sim.bound.exact import least_cost, most_weight
 from stoker_sim.bound.instance import Instance, InstanceDevice, InstanceFunction, InstanceRequest
 from stoker_sim.bound.prices import Prices, bound_of
 from stoker_sim.bound.relaxation import Grain, ceiling, edges_of
 from stoker_sim.bound.schedule import value_of
 
+if TYPE_CHECKING:
+    from stoker_sim.bound.exact import Optimum
+
 pytestmark = pytest.mark.unit
 
 GPU = InstanceDevice(id="gpu", kind=DeviceKind.GPU, product="A100", memory_mib=10, slots=1, price_per_s_micro=10)
 CPU = InstanceDevice(id="cpu", kind=DeviceKind.CPU, product="cpu", millicores=1000, slots=1, price_per_s_micro=1)
+
+
+def most_weight(instance: Instance, **more: Any) -> "Optimum":
+    from stoker_sim.bound import exact  # OR-Tools brings pandas: not for every process of the suite
+
+    return exact.most_weight(instance, **more)
+
+
+def least_cost(instance: Instance, *, weight: int) -> "Optimum":
+    from stoker_sim.bound import exact
+
+    return exact.least_cost(instance, weight=weight)
 
 
 def make_instance(

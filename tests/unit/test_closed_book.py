@@ -2,14 +2,17 @@
 
 import pytest
 
+from stoker.admission import MIN_RETRY_AFTER_US
 from stoker.closed_book import ASK_US, HALF_OPEN_US, MOST, RENEW_US, TAKEN, Closed, ClosedBook
 from stoker.model.function import Variant
 from stoker.policies.queueing.lanes import Lane, Room
 from stoker.policies.queueing.registry import make_queueing
 from stoker.reasons import Reason
 from stoker.slots.forecast import Sight
+from stoker.slots.places import UNRESERVED_MIN_US
 from stoker.slots.verdict import Verdict, bind, judge
 from stoker.testing.builders import make_request
+from stoker.turns import Turns
 from stoker.wire.agent import CLOSED_MAX_US, Refusal, refuse
 
 pytestmark = pytest.mark.unit
@@ -49,6 +52,19 @@ def test_a_word_counts_until_its_time_is_over_and_then_lets_one_at_a_time_throug
     assert not sent(book, 9_000 + ASK_US - 1), "one is on its way"
     assert sent(book, 9_000 + ASK_US), "and not heard of for too long"
     assert all(sent(book, HALF_OPEN_US + later_us) for later_us in (0, 1)), "then it is forgotten"
+
+
+def test_who_is_refused_by_a_word_is_told_when_there_is_room_and_not_the_place_of_the_one_that_heard_it() -> None:
+    refusal = said(9 * MS)
+    refusal.ticket, refusal.retry_after_ms, refusal.room_us = "a-7", 60_000, 70 * MS
+    word, turns = Closed(refusal, 100 * MS, 100 * MS, 0, 0, 9 * MS), Turns()
+    told = [word.come_back_us(turns, 10 * MS, now_us) for now_us in (0, 1, 8 * MS)]
+    assert told == [70 * MS, 80 * MS, 90 * MS]
+    many = [word.come_back_us(turns, 10 * MS, 30 * MS) or 0 for _ in range(UNRESERVED_MIN_US // (5 * MS))]
+    assert min(many) == 30 * MS + MIN_RETRY_AFTER_US, "and never sooner than anybody is"
+    assert max(many) <= min(many) + UNRESERVED_MIN_US
+    refusal.retry_after_ms = None
+    assert word.come_back_us(turns, 10 * MS, 0) is None
 
 
 def test_a_word_counts_for_its_function_and_variant_only() -> None:

@@ -88,6 +88,13 @@ def test_those_without_a_place_are_told_instants_that_differ() -> None:
     assert [agent.refused(said="", share_us=WINDOW_US // 5).retry_after_ms for _ in range(2)] == [170, 270]
 
 
+def test_a_gateway_hears_when_there_is_room_whatever_instant_its_client_is_told() -> None:
+    agent = Agent()
+    refusals = [agent.refused(said=said) for said in (WANT_PLACE, WANT_PLACE, "", "")]
+    assert [refusal.room_us for refusal in refusals] == [50 * MS] * 4
+    assert len({refusal.retry_after_ms for refusal in refusals[1:]}) == 3
+
+
 def test_nobody_is_told_to_come_back_later_than_places_reach() -> None:
     week_us = 7 * 24 * 3_600 * 1_000 * MS
     for said in ("", WANT_PLACE):

@@ -26,14 +26,17 @@ def words_that_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stoker.closed_book.CLOSED_MAX_US", LONG_US)
 
 
-async def closed(start: Start, *functions: Any, closed_us: int = LONG_US, exec_ms: float = 5.0) -> GatewayUnderTest:
-    """Every agent has refused one request, and said for how long it refuses others."""
+async def closed(
+    start: Start, *functions: Any, closed_us: int = LONG_US, exec_ms: float = 5.0, **said: Any
+) -> GatewayUnderTest:
+    """Every agent has refused one request, and `said` for how long it refuses others, and when there is room."""
     g = await start(*(functions or (REFUSES,)))
     await g.warm(free=0, wait_ms=700.0, exec_ms=exec_ms)
 
     async def refuse(run: Run) -> None:
         await run.body()
-        more: dict[str, Any] = {"retry_after_ms": 1_234, "predicted_finish_ms": 900, "closed_us": closed_us}
+        more: dict[str, Any] = {"retry_after_ms": 1_234, "room_us": 1_234_000, "predicted_finish_ms": 900}
+        more |= {"closed_us": closed_us, **said}
         await run.refuse(Reason.OVER_SHARE, detail="it is over its share", **more)
 
     for agent in g.agents:
@@ -55,6 +58,13 @@ async def test_the_next_request_is_refused_in_the_same_form_without_being_sent(s
     assert answer.headers["retry-after"] in ("2", "3")
     assert "stoker-ticket" not in answer.headers
     assert answer.problem().predicted_finish_ms == 900
+
+
+async def test_who_is_refused_so_is_not_told_the_instant_of_a_place_that_another_got(start: Start) -> None:
+    g = await closed(start, ticket="a-7", ticket_window_ms=1_000, retry_after_ms=40_000, room_us=80_000)
+    told = [int((await g.call()).headers["stoker-retry-after-ms"]) for _ in range(5)]
+    assert asked(g) == 1
+    assert max(told) < 2_000
 
 
 async def test_its_record_says_that_no_agent_was_asked(start: Start) -> None:

@@ -2,10 +2,7 @@
 
 from typing import Any
 
-import kopf
 import pytest
-
-from stoker_operator import kopf_feed
 
 pytestmark = pytest.mark.unit
 
@@ -13,6 +10,10 @@ pytestmark = pytest.mark.unit
 async def test_kopf_is_told_who_it_is_since_a_user_id_without_a_name_would_end_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    import kopf  # it takes half a second, and only this test needs it
+
+    from stoker_operator import kopf_feed
+
     given: dict[str, object] = {}
 
     async def operator(**words: object) -> None:

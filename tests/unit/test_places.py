@@ -3,14 +3,18 @@
 import pytest
 
 from stoker.slots.places import (
+    HORIZON_MIN_US,
+    HORIZON_OBJECTIVES,
     HORIZON_US,
     IN_ALL,
     PER_FLOW,
+    UNRESERVED_MIN_US,
     UNRESERVED_OBJECTIVES,
     WINDOW_MIN_US,
     Place,
     Places,
     Redemption,
+    horizon_us,
 )
 
 pytestmark = pytest.mark.unit
@@ -98,8 +102,13 @@ def test_nobody_gets_a_place_beyond_the_horizon_nor_one_that_must_be_late() -> N
     taken = 0
     while offer(places) is not None:
         taken += 1
-    assert taken == 101  # 20 objectives of 200 ms, one in 40 ms, both ends
-    assert some(offer(places, now_us=40 * MS)).at_us == 4_040 * MS
+    assert taken == HORIZON_MIN_US // (40 * MS) + 1  # one in 40 ms, both ends
+    assert some(offer(places, now_us=40 * MS)).at_us == HORIZON_MIN_US + 40 * MS
+
+
+def test_the_horizon_is_some_objectives_ahead_within_bounds() -> None:
+    found = [horizon_us(seconds * 1_000 * MS) for seconds in (0, 2, 3_600)]
+    assert found == [HORIZON_MIN_US, HORIZON_OBJECTIVES * 2_000 * MS, HORIZON_US]
 
 
 def test_there_are_no_more_places_than_may_be() -> None:
@@ -151,15 +160,19 @@ def test_a_place_does_not_stand_before_work_of_higher_priority() -> None:
     assert [places.reserved_us({F}, 1, 0, 100 * MS, level) for level in (0, 1, 2)] == [10 * MS, 10 * MS, 0]
 
 
-def test_those_without_a_place_are_told_instants_that_differ_and_none_far_ahead() -> None:
+@pytest.mark.parametrize(
+    ("objective_us", "within_us"),
+    [(200 * MS, UNRESERVED_MIN_US), (2_000 * MS, UNRESERVED_OBJECTIVES * 2_000 * MS)],
+)
+def test_those_without_a_place_are_told_instants_that_differ_and_none_far_ahead(
+    objective_us: int, within_us: int
+) -> None:
     places = Places()
 
     def told() -> int:
-        return places.come_back_us(F, step_us=10 * MS, earliest_us=15 * MS, now_us=0, objective_us=200 * MS)
+        return places.come_back_us(F, step_us=10 * MS, earliest_us=15 * MS, now_us=0, objective_us=objective_us)
 
-    last_us = UNRESERVED_OBJECTIVES * 200 * MS
-    instants = [told() for _ in range(last_us // (10 * MS) - 1)]
-    assert instants == list(range(15 * MS, last_us, 10 * MS))
+    assert [told() for _ in range(within_us // (10 * MS) + 1)] == list(range(15 * MS, 15 * MS + within_us + 1, 10 * MS))
     assert [told(), told()] == [15 * MS, 25 * MS]
 
 

@@ -1,7 +1,7 @@
 """What a what-if reads of a small log that a real `stoker serve` wrote, and what it changes; answers: tests/sim.
 
-The log has 100 requests of three functions on two simulated GPUs. Its paths and commands were taken out afterwards, so
-its plans replay with other digests of their memory; what is read of it here is what was measured.
+`python -m bench.golden_log` recorded it: 100 requests of three functions on two simulated GPUs. Its folder was taken
+out afterwards, so its plans replay with other digests of their memory; what is read of it here is what was measured.
 """
 
 import gzip

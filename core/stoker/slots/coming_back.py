@@ -66,6 +66,7 @@ class ComingBack:
             return refusal
         now_us, objective_us = request.arrival_us, request.objective_us - request.arrival_us
         earliest_us = now_us + min(refusal.retry_after_ms * 1000, HORIZON_US)
+        refusal.room_us = earliest_us - now_us
         servers, flows = self._arrangement.around(request.flow)
         apart_us = 0
         if share_us:

@@ -26,12 +26,17 @@ from stoker.turns import Turns
 
 HORIZON_US = 60_000_000
 """No place is further ahead: few clients wait longer, and no forecast of load holds for longer."""
-HORIZON_OBJECTIVES = 20
-"""Nor further than so many times the function's objective: who may wait 200 ms is not served by a place in a minute."""
-UNRESERVED_OBJECTIVES = 3
-"""Who gets no place is told no later instant than so many times the objective ahead: nothing is kept for it then, so it
-may as well try sooner; and a crowd that was told late instants is one more overload long after the first.
+HORIZON_OBJECTIVES = 4
+"""Nor further than so many times the function's objective, or HORIZON_MIN_US where that is more. Newcomers have half of
+the slots, so whoever comes back without a place finds room by chance long before a line of places has passed: a place
+behind a long one is told too late. And it is one more overload long after the first.
 """
+HORIZON_MIN_US = 2_000_000
+UNRESERVED_OBJECTIVES = 2
+"""Who gets no place is told an instant within so many times the objective, or UNRESERVED_MIN_US where that is more,
+after there is room: nothing is kept for it then, so it may as well try sooner.
+"""
+UNRESERVED_MIN_US = 1_000_000
 WINDOW_MIN_US = 1_000_000
 """A client's timer, a TLS connection far away and a busy machine fit into it."""
 WINDOW_MAX_US = 5_000_000
@@ -208,15 +213,13 @@ class Places:
         return total_us
 
     def come_back_us(self, flow: str, *, step_us: int, earliest_us: int, now_us: int, objective_us: int) -> int:
-        """When somebody who gets no place may try again: each `step_us` later than the last, from `earliest_us` on
-        to UNRESERVED_OBJECTIVES ahead, and round again. So that they do not all come at once.
-        """
+        """When somebody who gets no place may try again: unreserved_us(), by flow."""
         turns = self._turns.get(flow)
         if turns is None:
             if len(self._turns) >= IN_ALL:
                 self._turns.clear()  # of functions that are long gone, mostly
             turns = self._turns[flow] = Turns()
-        return turns.next_us(max(earliest_us, now_us), now_us + UNRESERVED_OBJECTIVES * objective_us, step_us)
+        return unreserved_us(turns, earliest_us=max(earliest_us, now_us), objective_us=objective_us, step_us=step_us)
 
     def _note(self, flow: str, *, came: bool) -> None:
         if len(self._come_ppm) > IN_ALL:
@@ -229,9 +232,17 @@ class Places:
         return len(self._open)
 
 
+def unreserved_us(turns: Turns, *, earliest_us: int, objective_us: int, step_us: int) -> int:
+    """When somebody for whom no place is kept may try again: each `step_us` later than the last, from `earliest_us` on,
+    when there is room by the forecast, for a while, and round again. So that they do not all come at once.
+    """
+    until_us = earliest_us + max(UNRESERVED_MIN_US, UNRESERVED_OBJECTIVES * objective_us)
+    return turns.next_us(earliest_us, until_us, step_us)
+
+
 def horizon_us(objective_us: int) -> int:
     """How far ahead the places of a function with this objective may be."""
-    return min(HORIZON_US, HORIZON_OBJECTIVES * objective_us)
+    return min(HORIZON_US, max(HORIZON_MIN_US, HORIZON_OBJECTIVES * objective_us))
 
 
 class _Line:

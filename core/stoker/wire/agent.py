@@ -106,6 +106,8 @@ class Refusal(Struct, kw_only=True, rename="camel", omit_defaults=True):
     closed_us: int = 0
     """Agent to gateway: for so long it will refuse every request of this function and variant whose objective is no
     longer, and due no earlier, than this one's; 0: nothing is said of others (stoker.closed_book)."""
+    room_us: int = 0
+    """Agent to gateway: by its forecast there is room so much later, whichever later instant this one was told."""
 
 
 def refuse(
@@ -121,7 +123,7 @@ def refuse(
     status = HTTP_STATUS[reason]
     return Refusal(
         status=status,
-        reason=reason.value,
+        reason=reason,
         title=TITLES[status],
         detail=detail,
         predicted_finish_ms=None if predicted_finish_us is None else -(-predicted_finish_us // 1000),

@@ -94,7 +94,7 @@ class Platform:
             for devices in nodes.values()
         ]
         self._number = {agent: number for number, agent in enumerate(self._agents)}
-        agents = self._agents if returns is not None else [ClosedDoor(agent, agenda, book) for agent in self._agents]
+        agents = [ClosedDoor(agent, agenda, book, returns) for agent in self._agents]
         self._gateway.follow(agents)
         self.arrive = self._gateway.arrive
         self.answered = self._gateway.answered

@@ -59,10 +59,14 @@ class Returns:
 
     def tell(self, index: int, refusal: Refusal, agent: str) -> None:
         """An agent refused a request; it may still be taken elsewhere."""
+        if refusal.retry_after_ms is not None:
+            self.call_back(index, self._agenda.now_us + refusal.retry_after_ms * 1000, agent, refusal.ticket)
+
+    def call_back(self, index: int, at_us: int, agent: str, place: str = "") -> None:
+        """It was told this instant; one that has a place keeps that."""
         known = self.told.get(index)
-        if refusal.retry_after_ms is not None and not (known is not None and known.place):
-            at_us = self._agenda.now_us + refusal.retry_after_ms * 1000
-            self.told[index] = Told(at_us, agent, refusal.ticket)
+        if known is None or not known.place:
+            self.told[index] = Told(at_us, agent, place)
 
     def answered(self, index: int) -> None:
         """A request got its answer."""

@@ -8,7 +8,6 @@ from textwrap import TextWrapper
 
 import msgspec
 
-from stoker_sim.results.charts import drawn
 from stoker_sim.results.result import Cell, Result, Row
 
 _WIDTH = 140
@@ -21,6 +20,8 @@ _WRAPPERS = {
 
 def write(result: Result, folder: Path) -> tuple[Path, ...]:
     """All files of the result, into the folder. Returns their paths."""
+    from stoker_sim.results.charts import drawn  # noqa: PLC0415  matplotlib takes half a second to import
+
     files = {
         f"{result.name}.md": as_markdown(result),
         f"{result.name}.json": as_json(result),
