@@ -38,6 +38,8 @@ class Forecast(Struct, frozen=True, kw_only=True):
     """Predicted start-up, cold to warm."""
     measured: bool = True
     """It has run before: `exec_us` is not the prior."""
+    busy: bool = False
+    """Requests wait or run there, by the last word of an agent."""
     estimated: bool = True
     """The prediction is a mean or a prior, without a calibrated margin."""
     unplaceable: str = ""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from stoker.admission import Forecast
 from stoker.cost.prices import listed
@@ -26,6 +27,8 @@ class Told(Struct, frozen=True):
     load: VariantLoad
     sent: int
     """Requests of the variant that were sent there since: they wait there too."""
+    age_us: int = 0
+    """For how long it has not told anything else."""
 
 
 class GpuCrowd(Struct, frozen=True):
@@ -94,17 +97,24 @@ def room(agents: Iterable[Told]) -> int | None:
     return total if starting and count > 1 else None
 
 
-def forecast(loads: Iterable[VariantLoad]) -> Forecast | None:
-    """What is known of the variant: the counts of all agents, the figures of the best. None: no agent knows it."""
+def forecast(said: Iterable[Told]) -> Forecast | None:
+    """What is known of the variant: the counts of all agents, the figures of the best. None: no agent knows it.
+
+    A wait is as long as it was told, less what has passed since. An agent tells of a variant when something changes
+    there, which others on its devices may not, and at its heartbeat; more may wait by now. Too short a wait costs a
+    question, since the agent judges itself; too long a one costs a request that would have been on time.
+    """
     found: Forecast | None = None
-    for load in loads:
+    for told in said:
+        load = told.load
         more = Forecast(
             warm=load.warm + (found.warm if found else 0),
             starting=load.starting + (found.starting if found else 0),
-            wait_us=round(load.wait_ms * 1000),
+            wait_us=max(0, round(load.wait_ms * 1000) - told.age_us),
             exec_us=round(load.exec_ms * 1000),
             start_us=round(load.start_ms * 1000),
             measured=load.samples > 0,
+            busy=load.queued + load.running > 0 or (found is not None and found.busy),
         )
         if found is not None and found.finish_us < more.finish_us:
             more = Forecast(
@@ -114,9 +124,15 @@ def forecast(loads: Iterable[VariantLoad]) -> Forecast | None:
                 exec_us=found.exec_us,
                 start_us=found.start_us,
                 measured=found.measured,
+                busy=more.busy,
             )
         found = more
     return found
+
+
+def later(known: Forecast, us: int) -> Forecast:
+    """The same, so much later and with nothing told since."""
+    return replace(known, wait_us=max(0, known.wait_us - us)) if us and known.wait_us else known
 
 
 def _finish_ms(told: Told) -> float:

@@ -5,8 +5,9 @@ go to their primary one whatever the policy. So do requests where there is nothi
 agent has spoken yet, or that no device could hold.
 
 Two rules are ours. A policy that compares is asked once both variants were measured: the GPU is measured first, then
-the CPU variant is woken and gets requests until its time is known. And nobody waits for a start while something is
-warm: where the CPU variant is wanted and only the GPU is warm, that one serves and the other is woken.
+the CPU variant is woken and tried with one request at a time, since it may be far too slow for the objective. And
+nobody waits for a start while something is warm: where the CPU variant is wanted and only the GPU is warm, that one
+serves and the other is woken.
 
 What is chosen here is only where a request goes first; a predicted miss is dealt with by stoker.admission. Pure but for
 what a policy remembers: one object for each gateway, so that a `landlord` counts what came by its own gateway only.
@@ -58,7 +59,7 @@ class DeviceChooser:
         if not self._compares or (gpu.measured and cpu.measured):
             on_cpu = self._choose(function, gpu, cpu, remaining_us, crowd) is Variant.CPU
         else:
-            on_cpu = gpu.measured
+            on_cpu = gpu.measured and not cpu.busy
         if not on_cpu:
             return self._home
         if self._home.crosses and gpu.warm and not cpu.warm:

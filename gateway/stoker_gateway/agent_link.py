@@ -47,6 +47,7 @@ class AgentLink:
         address: AgentAddress,
         dial: AgentDial,
         on_frame: Callable[[Iterable[str]], None],
+        clock_us: Callable[[], int],
         *,
         stale_s: float = LOAD_STALE_S,
     ) -> None:
@@ -65,6 +66,8 @@ class AgentLink:
         """For requests."""
         self.functions: dict[str, dict[Variant, VariantLoad]] = {}
         """The agent's last word on each function; empty while the agent is unusable."""
+        self.told_us: dict[str, int] = {}
+        """When it said that."""
         self.sent: Counter[tuple[str, Variant]] = Counter()
         """Requests that went there since its last word, which therefore does not count them."""
         self.closed = ClosedBook()
@@ -84,6 +87,7 @@ class AgentLink:
             stale_s=stale_s,
         )
         self._on_frame = on_frame
+        self._clock_us = clock_us
         self._expected: int | None = None
 
     def start(self) -> None:
@@ -94,7 +98,7 @@ class AgentLink:
         """The agent is no longer there for new requests; those under way may finish (see `pool.open`)."""
         self.pool.retire()
         self.usable = False
-        self.functions = {}
+        self.functions, self.told_us = {}, {}
         await self._stream.stop()
 
     async def stop(self) -> None:
@@ -112,10 +116,12 @@ class AgentLink:
         if frame.full or frame.accepting != self.usable:
             changed.update(self.functions)
         if frame.full:
-            self.functions = {}
+            self.functions, self.told_us = {}, {}
         self.functions.update(frame.functions)
         for key in frame.removed:
             self.functions.pop(key, None)
+            self.told_us.pop(key, None)
+        self.told_us.update(dict.fromkeys(frame.functions, self._clock_us()))
         self.sent.clear()
         self.closed.clear()
         self.usable = frame.accepting
@@ -125,5 +131,5 @@ class AgentLink:
     def _lose(self) -> None:
         self.usable = False
         self.heard = True
-        changed, self.functions = self.functions, {}
+        changed, self.functions, self.told_us = self.functions, {}, {}
         self._on_frame(changed)

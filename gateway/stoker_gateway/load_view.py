@@ -9,10 +9,9 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from stoker.admission import Forecast, Forecasts, under
-from stoker.agents_choice import GpuCrowd, Told, cheapest_first, forecast, gpu_crowd, room, soonest_first
+from stoker.agents_choice import GpuCrowd, Told, cheapest_first, forecast, gpu_crowd, later, room, soonest_first
 from stoker.cost.costs import Bounds
 from stoker.model.function import Variant
-from stoker.wire.agent import VariantLoad
 from stoker_gateway.agent_link import AgentDial, AgentLink
 from stoker_gateway.config import AgentAddress
 
@@ -31,8 +30,8 @@ class LoadView:
         self._bounds: Bounds = {}
         self._unusable_since_us: int | None = clock_us()
         self._crowd: GpuCrowd | None = None
-        self._forecasts: dict[str, dict[Variant, Forecast]] = {}
-        """Both until the next frame: under overload each refusal asks."""
+        self._forecasts: dict[str, tuple[int, dict[Variant, Forecast]]] = {}
+        """Of an instant. Both until the next frame: under overload each refusal asks."""
 
     def start(self, dial: AgentDial) -> None:
         """From now on agents can be followed, until stop()."""
@@ -44,7 +43,9 @@ class LoadView:
         wanted = dict.fromkeys(agents)
         kept = {link.address: link for link in self._links if link.address in wanted}
         gone = [link for link in self._links if link.address not in wanted]
-        added = [AgentLink(address, self._dial, self._heard) for address in wanted if address not in kept]
+        added = [
+            AgentLink(address, self._dial, self._heard, self._clock_us) for address in wanted if address not in kept
+        ]
         self._links = [*kept.values(), *added]
         for link in added:
             link.start()
@@ -145,18 +146,22 @@ class LoadView:
 
     def forecasts(self, key: str) -> Forecasts:
         """What is known of each variant, the best agent's figures for each. To be read only."""
-        known = self._forecasts.get(key)
-        if known is None:
-            known = self._forecasts[key] = self._foresee(key)
-        return under(self._bounds.get(key, {}), known, self._clock_us())
+        now_us = self._clock_us()
+        if key not in self._forecasts:
+            self._forecasts[key] = now_us, self._foresee(key, now_us)
+        made_us, known = self._forecasts[key]
+        if now_us > made_us:
+            known = {variant: later(found, now_us - made_us) for variant, found in known.items()}
+        return under(self._bounds.get(key, {}), known, now_us)
 
-    def _foresee(self, key: str) -> dict[Variant, Forecast]:
-        loads: dict[Variant, list[VariantLoad]] = {}
+    def _foresee(self, key: str, now_us: int) -> dict[Variant, Forecast]:
+        said: dict[Variant, list[Told]] = {}
         for link in self._links:
-            if link.usable:
-                for variant, load in link.functions.get(key, {}).items():
-                    loads.setdefault(variant, []).append(load)
-        found = {variant: known for variant, some in loads.items() if (known := forecast(some)) is not None}
+            if link.usable and key in link.functions:
+                age_us = now_us - link.told_us[key]
+                for variant, load in link.functions[key].items():
+                    said.setdefault(variant, []).append(Told(load, link.sent[key, variant], age_us))
+        found = {variant: known for variant, some in said.items() if (known := forecast(some)) is not None}
         for variant, why in self._unplaceable.get(key, {}).items():
             if not found.get(variant, Forecast()).warm:
                 found[variant] = Forecast(unplaceable=why)

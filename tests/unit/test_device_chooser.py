@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from stoker.admission import PRIMARY, Course, Forecast
-from stoker.agents_choice import GpuCrowd, Told, cheapest_first, gpu_crowd, soonest_first
+from stoker.agents_choice import GpuCrowd, Told, cheapest_first, forecast, gpu_crowd, later, soonest_first
 from stoker.device_chooser import DeviceChooser
 from stoker.errors import UnknownName
 from stoker.model.function import Function, OnMiss, Variant
@@ -120,6 +120,23 @@ def test_a_product_has_the_price_of_its_family() -> None:
     assert order(agent("H200-141GB", 10), agent("L4-24GB", 40)) == [1, 0]
 
 
+def test_a_wait_is_forecast_as_it_was_told_less_what_has_passed_since() -> None:
+    busy, free = VariantLoad(warm=1, exec_ms=10, wait_ms=80), VariantLoad(warm=1, exec_ms=10, wait_ms=50)
+    assert waits([Told(busy, 0), Told(free, 0)]) == 50 * MS
+    assert waits([Told(busy, 0, age_us=60 * MS), Told(free, 0)]) == 20 * MS
+    assert waits([Told(free, 0, age_us=60 * MS)]) == 0
+    known = forecast([Told(busy, 0)])
+    assert known is not None
+    assert [later(known, us).wait_us for us in (0, 30 * MS, 90 * MS)] == [80 * MS, 50 * MS, 0]
+    assert later(known, 30 * MS).exec_us == 10 * MS
+
+
+def waits(said: list[Told]) -> int:
+    known = forecast(said)
+    assert known is not None
+    return known.wait_us
+
+
 def test_of_agents_that_are_all_late_or_cost_the_same_the_soonest_comes_first() -> None:
     assert order(agent("L4", 300), agent("H200", 200)) == [1, 0]
     assert order(agent("L4", 40, wait_ms=20), agent("L4", 40)) == [1, 0]
@@ -138,6 +155,16 @@ def test_a_policy_that_compares_is_asked_once_both_variants_were_measured() -> N
     assert first("landlord", known={GPU: KNOWN[GPU], CPU: unmeasured})[0] is CPU
     assert first("speed-up", known={GPU: unmeasured, CPU: KNOWN[CPU]})[0] is GPU
     assert first("cpu-only", known={GPU: unmeasured, CPU: unmeasured})[0] is CPU
+
+
+def test_a_cpu_variant_that_was_never_measured_is_tried_with_one_request_at_a_time() -> None:
+    waiting = VariantLoad(warm=1, queued=1, exec_ms=30)
+    tried = forecast([Told(waiting, 0), Told(VariantLoad(warm=1, exec_ms=20), 0)])
+    assert tried is not None
+    assert (tried.busy, tried.measured) == (True, False)
+    assert first("slack", known={**KNOWN, CPU: tried})[0] is GPU
+    assert first("slack", known={**KNOWN, CPU: replace(tried, busy=False)})[0] is CPU
+    assert first("slack", known={**KNOWN, CPU: replace(tried, measured=True)})[0] is CPU, "it is known then"
 
 
 def test_nobody_waits_for_the_cpu_to_start_while_the_gpu_is_warm_unless_only_cpus_are_used() -> None:

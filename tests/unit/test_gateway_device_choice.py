@@ -213,3 +213,25 @@ async def test_a_request_that_is_over_its_function_s_share_of_the_gpus_says_so_o
     g.agent.on_run = full_gpu
     assert await on_which(g) == ("cpu", "OverShare")
     assert any("over its share on the gpu variant" in step.what for step in (await g.ended()).steps)
+
+
+async def test_a_request_that_a_full_core_refuses_goes_to_the_gpu_whose_told_wait_has_passed_since(
+    start: Start,
+) -> None:
+    g = await start(
+        function(cpu_variant=True, slo=Slo(latency_us=600_000), on_predicted_miss=(OnMiss.DIVERT, OnMiss.REFUSE))
+    )
+    await both_warm(g, "cpu-only")
+    g.gateway.set_policy(policy("slack"))
+    await g.warm("ns/f", GPU, exec_ms=5.0, samples=9, wait_ms=700.0)
+
+    async def full(run: Run) -> None:
+        if run.header("stoker-variant") == "cpu":
+            await run.refuse(Reason.PREDICTED_MISS, predicted_finish_ms=900)
+        else:
+            await serve(run)
+
+    g.agent.on_run = full
+    assert (await g.call()).status == 429, "it would have waited for too long when that was told"
+    await asyncio.sleep(0.2)
+    assert await on_which(g) == ("gpu", "PredictedMiss")

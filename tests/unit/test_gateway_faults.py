@@ -56,7 +56,7 @@ async def test_a_predicted_miss_is_refused_with_the_agents_figures(start: Start)
         900,
         True,
     )
-    assert answer.headers["stoker-retry-after-ms"] == "700"
+    assert 50 <= int(answer.headers["stoker-retry-after-ms"]) <= 700, "what was told, less what has passed since"
     assert answer.headers["retry-after"] == "1"
     assert answer.headers["stoker-outcome"] == "refused"
     assert (await g.ended()).predicted_finish_us == 900_000

@@ -228,7 +228,7 @@ async def test_a_place_is_wanted_where_the_agent_is_full_and_nothing_but_a_refus
 ) -> None:
     g, places = await crowded(start, function(on_predicted_miss=on_miss))
     await g.warm(free=free, wait_ms=701.0)
-    await g.until(lambda: g.gateway._view.forecasts("ns/f")[Variant.GPU].wait_us == 701_000)
+    await g.until(lambda: g.gateway._view._links[0].functions["ns/f"][Variant.GPU].wait_ms == 701.0)
     await g.call(headers="Stoker-Deadline-Ms: 400\r\n")
     assert (places.said[0] == WANT_PLACE) is wants
 

@@ -69,6 +69,11 @@ def test_speed_up_sends_a_function_to_the_gpu_once_it_is_known_to_gain_enough() 
     assert 0.7 < on_cpu(play("speed-up", function("f", 60 * MS))) < 1.0
 
 
+def test_a_cpu_variant_that_is_far_too_slow_is_found_out_by_a_few_requests() -> None:
+    # Ten a second come while the first one takes two seconds there.
+    assert 1 <= on_cpu(play("slack", function("f", 2_000 * MS))) * 60 <= 3
+
+
 def test_a_landlord_tries_every_function_on_the_gpu_and_is_the_same_for_a_seed() -> None:
     runs = [play("landlord", function("f", 90 * MS), function("g", 25 * MS), seed=5) for _ in range(2)]
     assert runs[0].variant.tolist() == runs[1].variant.tolist()

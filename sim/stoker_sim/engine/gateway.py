@@ -100,8 +100,7 @@ class Gateway:
     def told(self, agent: int, loads: Mapping[str, VariantLoad]) -> None:
         """A frame of an agent, by its number: the flows that changed."""
         link = self._links[agent]
-        link.loads.update(loads)
-        link.sent.clear()
+        link.hear(loads, self._agenda.now_us)
         self._crowd = None
         for key in loads:
             self._sides[key].warm = self._warm(self._sides[key])
@@ -372,12 +371,13 @@ class Gateway:
         return sum(other.loads[side.key].warm for other in self._links if side.key in other.loads)
 
     def _told(self, key: str) -> Iterable[tuple[Link, Told]]:
-        return ((link, Told(link.loads[key], link.sent.get(key, 0))) for link in self._links if key in link.loads)
+        now_us = self._agenda.now_us
+        return ((link, link.said(key, now_us)) for link in self._links if key in link.loads)
 
     def _forecasts(self, state: State) -> Forecasts:
         found: dict[Variant, Forecast] = {}
         for variant, side in state.sides.items():
-            known = forecast(told.load for _, told in self._told(side.key))
+            known = forecast(told for _, told in self._told(side.key))
             if known is not None:
                 found[variant] = known
         for variant, why in state.unplaceable.items():

@@ -115,6 +115,16 @@ MIXES = (
         ),
     ),
     Mix(
+        "brisk",
+        "short objectives, three that gain and one that does not",
+        (_of("eos", 65), _of("rnn", 40), _of("myocyte", 2500), _of("isoneural", 900)),
+    ),
+    Mix(
+        "calm",
+        "objectives of many executions on a core",
+        (_of("eos", 300), _of("isoneural", 3000), _of("squeezenet", 6000), _of("myocyte", 8000)),
+    ),
+    Mix(
         "steep",
         "equal on the GPUs, 2 to 30 times as long on a core",
         (
