@@ -1,8 +1,9 @@
 """A burst of ten times the capacity for 5 s among clients that try again, then 0.7 times: how soon all are served.
 
-Clients give up after 1 s and make three more attempts. Those of one kind try again at once; those of the other when
-they were told to. A call succeeds if an attempt of it is answered 200. Amplification is what reaches agents over what
-reaches the gateway (the platform's own retries), told by its counters. Source of the criteria: the issue.
+Clients give up after 1 s, or after the objective where that is longer, and make three more attempts. Those of one kind
+try again at once; those of the other when they were told to. A call succeeds if an attempt of it is answered 200.
+Amplification is what reaches agents over what reaches the gateway (the platform's own retries), told by its counters.
+Source of the criteria: the issue.
 """
 
 from collections.abc import Sequence
@@ -63,8 +64,8 @@ def storm(serving: Platform, capacity: float, *, honours: bool) -> Outcome:
     phases = [Phase(BEFORE_S, calm), Phase(BURST_S, burst), Phase(AFTER_S, calm)]
     drawn = arrivals(serving.served, phases)
     streams = [
-        replace(stream, retries=RETRIES, patience_us=PATIENCE_US, honours=honours)
-        for stream in streams_of(serving.served)
+        replace(stream, retries=RETRIES, patience_us=max(PATIENCE_US, 1000 * one.latency_ms), honours=honours)
+        for one, stream in zip(serving.served, streams_of(serving.served), strict=True)
     ]
     before = serving.counters()
     attempts, lag_ms = sent(serving, drawn, streams)
@@ -131,7 +132,8 @@ def report_of(found: dict[str, Outcome], capacity: float, settings: Settings) ->
             prose(
                 f"{CALM:g} times the capacity (load {capacity:.3f}) for {BEFORE_S:g} s, {BURST:g} times for",
                 f"{BURST_S:g} s, {CALM:g} times for {AFTER_S:g} s. Each client gives up after",
-                f"{PATIENCE_US / 1e6:g} s and makes {RETRIES} more attempts.",
+                f"{PATIENCE_US / 1e6:g} s, or after the objective where that is longer,",
+                f"and makes {RETRIES} more attempts.",
             ),
         ),
         criteria=tuple(criteria),
