@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.sim, pytest.mark.timeout(900)]
 MICRO_PER_S = {"A100": 900, "L4": 200}
 FACTOR = {"A100": 1, "L4": 2}
 PER_HOUR = {product: 3600 * price / 1e6 for product, price in MICRO_PER_S.items()}
+COUNTS = dict.fromkeys(FACTOR, 2)
 START_US, SLO_US = S, 1500 * MS
 
 
@@ -73,7 +74,7 @@ def drawn(seed: int) -> tuple[Workload, Instance]:
 @pytest.mark.parametrize("seed", range(4))
 def test_no_schedule_costs_less_than_the_bound_says_or_has_more_on_time_for_a_cost(seed: int) -> None:
     work, instance = drawn(seed)
-    limit = CostBound(work, PER_HOUR)
+    limit = CostBound(work, PER_HOUR, COUNTS, foreseen=True)
     best = most_weight(instance)
     assert best.proven
     assert best.value is not None
@@ -92,9 +93,25 @@ def test_no_schedule_costs_less_than_the_bound_says_or_has_more_on_time_for_a_co
 
 def test_what_may_cost_nothing_serves_nobody() -> None:
     work, _ = drawn(0)
-    limit = CostBound(work, PER_HOUR)
+    limit = CostBound(work, PER_HOUR, COUNTS)
     assert limit.most(dict.fromkeys(work.keys, 0.0)) == pytest.approx(0.0, abs=1e-6)
     assert limit.most({}) > 1
+
+
+def test_the_first_request_of_a_function_is_not_foreseen_and_the_others_are() -> None:
+    function = sim_function(make_function("f", latency_us=SLO_US), exec_us=dict.fromkeys(FACTOR, S), cold_us=START_US)
+    work = workload([function], [(S * at, 0, S) for at in (2, 40, 80)], horizon_us=90 * S)
+    assert CostBound(work, PER_HOUR, COUNTS, foreseen=True).most({}) == pytest.approx(3, abs=1e-3)
+    assert CostBound(work, PER_HOUR, COUNTS).most({}) == pytest.approx(2, abs=1e-3)
+
+
+def test_no_more_is_on_time_than_there_are_devices_for() -> None:
+    function = sim_function(make_function("f", latency_us=SLO_US), exec_us=dict.fromkeys(FACTOR, S), cold_us=START_US)
+    work = workload([function], [(20 * S, 0, S)] * 9, horizon_us=30 * S)
+    # In 1.5 s a device ends one run of a second and the half of another.
+    for count in (1, 2):
+        counts = dict.fromkeys(FACTOR, count)
+        assert CostBound(work, PER_HOUR, counts, foreseen=True).most({}) == pytest.approx(3 * count, abs=1e-3)
 
 
 @pytest.fixture(scope="module")

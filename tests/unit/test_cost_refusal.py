@@ -175,3 +175,20 @@ def test_one_long_first_run_condemns_no_function_to_cost_too_much(samples: int, 
     costs = spending.costs(devices, prices_of(devices, {"A100": 3.6}), Measured(), 0)
     assert bool(costs.run_micro[bounded.key]) is known
     assert bool(costs.dear) is known
+
+
+def test_what_runs_of_bounded_functions_take_is_told_and_which_variants_are_well_on_time() -> None:
+    class Measured:
+        def exec_us(self, _: Function, variant: Variant, product: str | None = None) -> Estimate:
+            return Estimate({GPU: 900 * MS, CPU: 800 * MS}[variant], 1)
+
+    one, free = make_function(cpu_variant=True, latency_us=S), make_function("free", cpu_variant=True, latency_us=S)
+    one = replace(one, spec=replace(one.spec, slo=replace(one.spec.slo, cost=CostBounds(per_hour=1.0))))
+    spending, devices = Spending(), [make_gpu(), make_cpu()]
+    spending.bound_by([one, free], {})
+    costs = spending.costs(devices, prices_of(devices, {"A100": 3.6}), Measured(), 0)
+    assert costs.exec_us == {one.key: {GPU: 900 * MS, CPU: 800 * MS}}
+    assert costs.on_time == {one.key: (CPU,)}
+    spending.bound_by([one, free], {free.namespace: 2.0})
+    costs = spending.costs(devices, prices_of(devices, {"A100": 3.6}), Measured(), 0)
+    assert set(costs.exec_us) == {one.key, free.key}

@@ -13,7 +13,7 @@ from stoker.cost.prices import HOUR_US, MICRO, prices_of
 from stoker.cost.shares import parts_of
 from stoker.cost.spending import Spending
 from stoker.model.device import Device
-from stoker.model.function import CostBounds, Function, GpuOption, Variant
+from stoker.model.function import ContainerSpec, CostBounds, CpuVariant, Function, GpuOption, Variant
 from stoker.model.replica import ReplicaState
 from stoker.reasons import Reason
 
@@ -107,6 +107,18 @@ def test_a_device_that_costs_ten_times_the_bound_is_held_for_a_tenth_of_the_hour
     assert bound.detail.startswith("it has spent 0.3")
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_what_a_run_takes_is_known_while_there_is_no_replica_so_that_none_is_started_to_be_drained(known: bool) -> None:
+    # Two starts and a run of a minute with its end cost more than the hundred seconds that are paid for.
+    world = PricedWorld([bounded(make_function(), per_hour=0.1)], gpus())
+    plain = world.observed
+    told = {KEY: {GPU: 60 * S}} if known else {}
+    world.observed = lambda: replace(plain(), costs=replace(plain().costs, exec_us=told))  # type: ignore[method-assign]
+    world.want("f", 1)
+    world.run(5 * S)
+    assert bool(world.starts("f")) is not known
+
+
 def test_min_replicas_that_the_bound_does_not_pay_for_all_the_hour_are_not_made() -> None:
     world = PricedWorld([bounded(make_function(min_replicas=3), per_hour=8.0)], gpus(4))
     world.run(30 * S, by_us=S)
@@ -127,18 +139,86 @@ def test_min_replicas_over_the_bound_still_serve_who_asks() -> None:
     world.want("f", 1)
     world.until(lambda: world.warm("f") == 1)
     world.want("f", 0)
-    world.until(lambda: world.warm("f") == 0, by_us=S)
+    world.until(lambda: world.warm("f") == 0, limit_us=360 * S, by_us=S)
     assert world.drains()[0].reason is Reason.COST_BOUND
+    spent, _ = world.spending.last_hour(KEY, world.now_us)
+    assert spent < 0.36 * MICRO, "something is left for who asks next"
 
 
-def test_an_idle_replica_is_kept_for_as_long_as_a_start_takes_where_the_bound_is_short() -> None:
+def test_where_the_bound_is_short_an_idle_replica_stays_for_a_part_of_what_is_left_of_it() -> None:
     function = make_function(keep_alive_ttl_us=300 * S)
-    for bound, stays in ((0.36, False), (4.0, True)):
+    for bound, stays in ((0.01, False), (0.36, True), (4.0, True)):
         world = PricedWorld([bounded(function, per_hour=bound)], gpus())
+        world.exec_known_us[KEY] = 100_000
         world.call("f")
         world.run(20 * S)
-        assert (world.warm("f") == 1) is stays
+        assert (world.warm("f") == 1) is stays, bound
         assert len(world.starts("f")) == 1
+
+
+def test_idling_leaves_some_of_the_bound_for_those_who_come_later() -> None:
+    world = PricedWorld([bounded(make_function(keep_alive_ttl_us=3000 * S), per_hour=0.36)], gpus())
+    world.call("f")
+    world.until(lambda: world.warm("f") == 0, limit_us=360 * S, by_us=S)
+    spent, _ = world.spending.last_hour(KEY, world.now_us)
+    assert 0.25 * 0.36 * MICRO < spent < 0.75 * 0.36 * MICRO
+    world.call("f")
+    assert len(world.starts("f")) == 2
+
+
+def test_a_function_called_by_the_clock_goes_between_two_calls_and_is_back_before_the_next_one() -> None:
+    # A thousand of each 3600 s are paid for: not for staying from call to call.
+    world = PricedWorld([bounded(make_function(latency_us=50_000), per_hour=1.0)], gpus())
+    warm_at_call, dearest = [], 0
+    for _ in range(32):
+        warm_at_call.append(world.warm("f") == 1)
+        world.call("f")
+        world.run(240 * S, by_us=3 * S)
+        dearest = max(dearest, world.spending.last_hour(KEY, world.now_us)[0])
+    assert sum(warm_at_call[16:]) >= 13, warm_at_call
+    assert len(world.starts("f")) > 13
+    assert dearest <= MICRO
+
+
+def test_a_gpu_that_the_bound_does_not_pay_for_all_the_hour_is_spared_where_the_cpu_variant_is_on_time() -> None:
+    for on_time, spared in (((Variant.CPU,), True), ((), False)):
+        world = PricedWorld(
+            [bounded(make_function(cpu_variant=CpuVariant(container=ContainerSpec(cpu_millis=500))), per_hour=0.36)],
+            [*gpus(), cores()],
+            table={"A100": 3.6, "cpu": 0.01},
+        )
+        plain = world.observed
+
+        def observed(plain: Any = plain, on_time: tuple[Variant, ...] = on_time) -> Observed:
+            seen: Observed = plain()
+            return replace(seen, costs=replace(seen.costs, on_time={KEY: on_time}))
+
+        world.observed = observed  # type: ignore[method-assign]
+        world.want("f", 1)
+        world.run(5 * S)
+        assert bool(world.starts("f")) is not spared
+        assert world.last is not None
+        if spared:
+            assert world.last.bounds[KEY][GPU].detail.startswith("its cpu variant is on time for ")
+            assert Variant.CPU not in world.last.bounds[KEY]
+            assert world.reason() is Reason.SCALED_TO_ZERO, "it is healthy: the other variant serves"
+
+
+def test_a_gpu_is_not_spared_while_no_device_is_free_for_the_cpu_variant() -> None:
+    cpu_variant = CpuVariant(container=ContainerSpec(cpu_millis=4000))
+    functions = [
+        make_function("g", cpu_variant=cpu_variant),
+        bounded(make_function(cpu_variant=cpu_variant), per_hour=0.36),
+    ]
+    world = PricedWorld(functions, [*gpus(), cores(4000)], table={"A100": 3.6, "cpu": 0.01})
+    plain = world.observed
+    world.observed = lambda: replace(plain(), costs=replace(plain().costs, on_time={KEY: (Variant.CPU,)}))  # type: ignore[method-assign]
+    world.want("g", 1, Variant.CPU)
+    world.run(5 * S)
+    world.want("f", 1, Variant.CPU)
+    world.want("f", 1)
+    world.run(5 * S)
+    assert [start.spec.variant for start in world.starts("f")] == [GPU]
 
 
 def test_the_cheapest_device_is_taken_first_and_the_dearer_one_next() -> None:

@@ -5,7 +5,7 @@ The sentences (stoker.control.sentences) answer the person whose request waits: 
 
 from collections.abc import Sequence
 
-from stoker.control import rollout, sentences
+from stoker.control import pacing, rollout, sentences
 from stoker.control.draft import Draft
 from stoker.control.planning import BackOff, Pair
 from stoker.control.unfit import is_poor
@@ -34,8 +34,11 @@ def describe(draft: Draft, function: Function) -> FunctionStatus:
     )
     pair = (function.key, function.primary)
     warm = fleet.warm(pair)
-    pending = _pending(draft, function, wanted, pair)
-    reason, sentence = _warm(draft, warm) if warm else pending or _at_zero(draft, pair)
+    # Nobody waits for a variant that a bound on cost spares since the other one will do.
+    spared = None if warm or draft.is_starting(pair) else pacing.spared(draft, pair, wanted)
+    pending = _pending(draft, function, wanted, pair) if spared is None else None
+    zero = _at_zero(draft, pair) if spared is None else (Reason.SCALED_TO_ZERO, spared)
+    reason, sentence = _warm(draft, warm) if warm else pending or zero
     ready = bool(warm) or reason is Reason.SCALED_TO_ZERO
     if updating:
         serving = memory.last_ready.revision if memory.last_ready is not None else wanted.revision
@@ -48,7 +51,8 @@ def describe(draft: Draft, function: Function) -> FunctionStatus:
         )
     else:
         serving = wanted.revision
-        moving = draft.is_starting(pair) or pair in draft.waiting or bool(fleet.blockers(pair))
+        waits = pair in draft.waiting and spared is None
+        moving = draft.is_starting(pair) or waits or bool(fleet.blockers(pair))
         why, what = (pending or (reason, sentence)) if moving else (reason, sentence)
         progress = Condition(type="Reconciling", status=moving, reason=why, message=what)
     active = _NONE_WARM

@@ -147,9 +147,10 @@ class Draft:
 
     def exec_us(self, pair: Pair) -> int:
         """Execution time, measured or assumed as stoker.prediction does."""
-        known = self.observed.exec_us.get(pair[0], {}).get(pair[1])
-        if known is not None:
-            return known
+        for told in (self.observed.exec_us, self.observed.costs.exec_us):
+            known = told.get(pair[0], {}).get(pair[1])
+            if known is not None:
+                return known
         return max(1, min(self.observed.functions[pair[0]].spec.slo.latency_us // 2, EXEC_PRIOR_CAP_US))
 
     def keep_alive(self, policy: KeepAlivePolicy) -> EvictionPolicy:

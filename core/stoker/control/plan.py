@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from stoker.control import allocation, candidates, quota, resting, rollout, shares, slo_scaling, unfit, worth
+from stoker.control import allocation, candidates, pacing, quota, resting, rollout, shares, slo_scaling, unfit, worth
 from stoker.control.conditions import describe
 from stoker.control.draft import Draft
 from stoker.control.fleet import is_blocker
@@ -104,6 +104,7 @@ def _fold(draft: Draft) -> list[Function]:
             credit[variant] = allocation.grow_credit(before, draft.fleet.all_of(pair), draft.clocks.get(variant, 0.0))
         draft.memory[key] = memory if credit == memory.credit else replace(memory, credit=credit)
         draft.look_ahead(function)
+        pacing.look_ahead(draft, function)
         slo_scaling.learn(draft, function)
     return awake
 

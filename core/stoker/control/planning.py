@@ -6,6 +6,7 @@ All times are microseconds on one monotonic clock. A pair is one (function key, 
 from msgspec import Struct
 
 from stoker.cost.costs import NO_COSTS, Bounds, Costs
+from stoker.cost.rhythm import NO_RHYTHM, Rhythm
 from stoker.model.demand import Demand
 from stoker.model.device import Device, Reservation
 from stoker.model.function import Function, KeepAlivePolicy, PreWarmPolicy, Sharing, Variant
@@ -163,6 +164,8 @@ class FunctionMemory(Struct, frozen=True, kw_only=True):
     arrivals: ArrivalHistory = ArrivalHistory()
     """Of the primary variant; kept only while a policy of the function learns from it."""
     sizing: dict[Variant, Sizing] = {}
+    rhythm: Rhythm = NO_RHYTHM
+    """Kept only while a bound on an hour's cost is on the function."""
 
 
 class Level(Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from stoker.control import scaling
+from stoker.control import pacing, scaling
 from stoker.control.capacity import Need, Needs
 from stoker.control.planning import Pair
 from stoker.cost import cap
@@ -31,8 +31,8 @@ _NOTHING = Spent()
 _FOREVER_US = 1 << 62
 
 
-class _Scope(Struct):
-    """A function or a namespace with maxCostPerHour."""
+class Scope(Struct):
+    """A function or a namespace with maxCostPerHour. Read by others, written here."""
 
     name: str
     most: int
@@ -51,7 +51,7 @@ class Purse:
     def __init__(self, draft: "Draft") -> None:
         self._draft = draft
         self._costs = draft.observed.costs
-        self._scopes = {name: _Scope(name=name, most=most, staying=[]) for name, most in self._costs.caps.items()}
+        self._scopes = {name: Scope(name=name, most=most, staying=[]) for name, most in self._costs.caps.items()}
         self._denied: dict[Pair, str] = {}
         self._cheap: dict[Need, tuple[str, ...] | None] = {}
         if self._scopes:
@@ -114,7 +114,8 @@ class Purse:
                 continue
             fits = True
             if self._may_come(pair, function, need, cheapest, promised=promised):
-                return None
+                spared = pacing.spared(self._draft, pair, function)
+                return None if spared is None else (spared, None)
         return self._why(pair, function, needs) if fits or not needs else None
 
     def pays(self, pair: Pair, function: Function, need: Need, devices: Sequence[str], *, promised: bool) -> bool:
@@ -185,8 +186,30 @@ class Purse:
         need = self._draft.needs(function, pair[1])[0]
         devices = self._devices_of(replica)
         rate = rate_of(need, devices, self._costs.prices, 0)
-        lasting = all(cap.lasts(scope.most, scope.rate) for scope in scopes)
-        return cap.idle_us(kept_us, self._draft.start_us(pair), lasting=lasting, spare=spare, rate=rate)
+        paced = pacing.kept_us(self._draft, pair, function, replica)
+        return cap.idle_us(kept_us, self._draft.start_us(pair), paced=paced, spare=spare, rate=rate)
+
+    # What pacing asks (stoker.control.pacing).
+
+    def caps_of(self, key: str) -> list[Scope]:
+        """The bounds on an hour that a function is under, its own first."""
+        return self._of(key) if self._scopes else []
+
+    def lasts(self, scope: Scope, rate: int) -> bool:
+        """Whether a bound pays for replicas at this rate from now on, beside what was spent."""
+        return self._spent(scope.name).lasts(scope.most - scope.tails, rate, self._draft.now_us)
+
+    def left(self, scope: Scope) -> int:
+        """What is left of a bound beside all that is set aside."""
+        return scope.most - self._spent(scope.name).micro - scope.tails - scope.begun
+
+    def rate(self, pair: Pair, function: Function) -> int | None:
+        """An hour of the next replica of the pair, on the cheapest device that it would get; None: none would do."""
+        for need in self.in_order(pair, function, self._draft.needs(function, pair[1])):
+            cheapest = self._cheapest(need)
+            if cheapest is not None:
+                return self._rate_of(need, cheapest, function, pair)
+        return None
 
     # What gateways are told.
 
@@ -282,11 +305,13 @@ class Purse:
         load = -(-draft.load(pair) // function.concurrency_of(pair[1]))
         needed = load > len(draft.fleet.live(pair)) + draft.fleet.started.get(pair, 0)
         for scope in self._of(pair[0]):
-            left = scope.most - self._spent(scope.name).micro - scope.tails - scope.begun
+            left = self.left(scope)
             if promised and not needed:
                 if not cap.lasts(scope.most, scope.rate + rate) or left < 0:
                     return False
-            elif not cap.may_come(left, rate, start_us, exec_us, function.spec.timeout_us):
+            elif not cap.may_come(
+                left - cap.amount(scope.rate, 2 * cap.PLAN_US), rate, start_us, exec_us, function.spec.timeout_us
+            ):
                 return False
         return True
 
@@ -332,7 +357,7 @@ class Purse:
     def _spent(self, name: str) -> Spent:
         return self._costs.spent.get(name, _NOTHING)
 
-    def _of(self, key: str) -> list[_Scope]:
+    def _of(self, key: str) -> list[Scope]:
         """The bounds that a function is under."""
         found = (self._scopes.get(key), self._scopes.get(key.partition("/")[0]))
         return [scope for scope in found if scope is not None]

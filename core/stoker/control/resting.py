@@ -31,6 +31,7 @@ def is_at_rest(draft: Draft, function: Function) -> bool:
         function.spec.scaling.min_replicas
         or not _is_settled(memory, function)
         or prewarming.sees_ahead(function, draft.params)
+        or draft.purse.caps_of(function.key)
     ):
         return False
     clocks = draft.clocks

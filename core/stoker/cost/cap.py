@@ -5,7 +5,8 @@ bound for six minutes of the hour. Whoever holds something can only be stopped a
 time is set aside for each replica (`tail_us`), and when no more than that is left of the bound, replicas are drained
 (`may_stay`). One more is had only where the bound pays for its start and for serving at least as long as it started
 (`may_come`): less would spend more on starts than on answers. A replica that nobody needs and that is to stay (one of
-minReplicas) is had only where the bound pays for it all the hour (`lasts`).
+minReplicas) is had only where the bound pays for it all the hour (`lasts`). Where it does not, what is
+idle stays for a part of what is left (`paced_us`).
 
 maxCostPerThousandRequests bounds what a request may cost where it runs (`dear`), and how long an idle replica may spend
 what its requests left over (`idle_us`). The constants are ours.
@@ -19,8 +20,8 @@ STOP_US = 1_000_000
 """From the end of its last request until a replica has given its device back."""
 TAIL_RUNS = 4
 """A request that runs is expected to have ended after so many mean execution times, at the latest at its timeout."""
-USEFUL_RUNS = 10
-"""A replica is started for at least so many runs, or as long as its start took."""
+PACE = 2
+"""Of what is left of a bound, replicas may idle for one part in so many."""
 
 
 def amount(rate: int, time_us: int) -> int:
@@ -34,8 +35,8 @@ def tail_us(exec_us: int, timeout_us: int) -> int:
 
 
 def first_us(start_us: int, exec_us: int) -> int:
-    """How long a replica is had for at least: its start, and as long again or some runs."""
-    return start_us + max(start_us, USEFUL_RUNS * exec_us)
+    """How long a replica is had for at least: its start, and as long again or one run."""
+    return start_us + max(start_us, exec_us)
 
 
 def may_come(left: int, rate: int, start_us: int, exec_us: int, timeout_us: int) -> bool:
@@ -60,16 +61,22 @@ def dear(run_micro: int, bound_per_thousand: int) -> bool:
     return 1000 * run_micro > bound_per_thousand
 
 
-def idle_us(kept_us: int, start_us: int, *, lasting: bool, spare: int | None, rate: int) -> int:
+def paced_us(left: int, rate: int) -> int:
+    """How long replicas at this rate in all may idle from what is left of a bound that does not pay for them all the
+    hour: as it shrinks so does the time, and the rest is there for those who come later in the hour.
+    """
+    return left * HOUR_US // (PACE * rate) if left > 0 < rate else 0
+
+
+def idle_us(kept_us: int, start_us: int, *, paced: int | None, spare: int | None, rate: int) -> int:
     """How long an idle replica may stay that would be kept for `kept_us`.
 
-    `lasting`: maxCostPerHour pays for all replicas all the hour. Where it does not, idling takes from what could serve:
-    a replica idles for as long as another start would take (ski rental: never more than twice the least cost of
-    idling and starting). `spare`: what requests left over of maxCostPerThousandRequests; None: there is no such bound.
+    `paced`: what bounds on an hour let it (stoker.control.pacing); None: they pay for all replicas all the hour.
+    `spare`: what requests left over of maxCostPerThousandRequests; None: there is no such bound. For that one it stays
+    at least as long as another start would take (ski rental: never more than twice the least of idling and starting).
     """
-    if lasting and spare is None:
+    if rate <= 0:
         return kept_us
-    broke_even_us = min(kept_us, start_us)
-    if not lasting or spare is None or rate <= 0:
-        return broke_even_us if rate > 0 else kept_us
-    return max(broke_even_us, min(kept_us, spare * HOUR_US // rate))
+    if spare is not None:
+        kept_us = max(min(kept_us, start_us), min(kept_us, spare * HOUR_US // rate))
+    return kept_us if paced is None else min(kept_us, paced)

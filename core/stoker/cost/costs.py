@@ -24,6 +24,10 @@ class Costs(Struct, frozen=True, kw_only=True):
     """What one request of such a function costs on a variant; one of which nothing is known yet is left out."""
     dear: dict[str, tuple[str, ...]] = {}
     """Products on which even a full replica's requests cost more than that."""
+    exec_us: dict[str, dict[Variant, int]] = {}
+    """Measured execution times of functions with a bound, whether they have replicas now or not."""
+    on_time: dict[str, tuple[Variant, ...]] = {}
+    """Variants of a function with a bound whose runs were measured to end well within its objective."""
     slow: dict[str, tuple[str, ...]] = {}
     """Products on which a run of a function with a bound was measured to take longer than its objective."""
 

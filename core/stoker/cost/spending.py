@@ -43,6 +43,8 @@ class Spending:
         self._micro = RollingHour()
         self._runs = RollingHour()
         self._bounded: dict[str, Function] = {}
+        self._under: dict[str, Function] = {}
+        """Those, and those whose namespace has a bound."""
         self._caps: dict[str, int] = {}
         self._run_caps: dict[str, int] = {}
 
@@ -50,7 +52,8 @@ class Spending:
         """The functions that there are now, and what the replicas of some namespaces may cost an hour."""
         self._bounded, self._caps, self._run_caps = {}, {}, {}
         namespaces = set()
-        for function in functions:
+        known = list(functions)
+        for function in known:
             namespaces.add(function.namespace)
             bounds = function.spec.slo.cost
             if bounds.per_hour is not None:
@@ -60,6 +63,7 @@ class Spending:
             if function.key in self._caps or function.key in self._run_caps:
                 self._bounded[function.key] = function
         self._caps |= {name: micro(amount) for name, amount in sorted(caps.items()) if name in namespaces}
+        self._under = {one.key: one for one in known if one.key in self._bounded or one.namespace in self._caps}
 
     @property
     def is_bounded(self) -> bool:
@@ -138,6 +142,8 @@ class Spending:
             runs={key: self._runs.spent(key, now_us).micro for key in self._run_caps},
             run_micro=run_micro,
             dear=dear,
+            exec_us=_exec_us(self._under.values(), predictions),
+            on_time=_on_time(self._under.values(), examples, predictions),
             slow=_slow(self._bounded.values(), examples, predictions),
         )
 
@@ -224,4 +230,34 @@ def _slow(
                     slow.add(product)
         if slow:
             found[function.key] = tuple(sorted(slow))
+    return found
+
+
+def _on_time(
+    functions: Iterable[Function], examples: Mapping[str, Device], predictions: ExecTimes | None
+) -> dict[str, tuple[Variant, ...]]:
+    """Variants that were measured to take less than the objective by a sixth of it, on some device."""
+    found: dict[str, tuple[Variant, ...]] = {}
+    if predictions is None:
+        return found
+    for function in functions:
+        met = []
+        for variant in function.variants:
+            estimates = [predictions.exec_us(function, variant, product) for product in examples]
+            if any(one.samples and one.us * 6 <= function.spec.slo.latency_us * 5 for one in estimates):
+                met.append(variant)
+        if met:
+            found[function.key] = tuple(met)
+    return found
+
+
+def _exec_us(functions: Iterable[Function], predictions: ExecTimes | None) -> dict[str, dict[Variant, int]]:
+    found: dict[str, dict[Variant, int]] = {}
+    if predictions is None:
+        return found
+    for function in functions:
+        for variant in function.variants:
+            estimate = predictions.exec_us(function, variant)
+            if estimate.samples:
+                found.setdefault(function.key, {})[variant] = estimate.us
     return found

@@ -36,6 +36,15 @@ class Spent(Struct, frozen=True, kw_only=True):
             return None
         return next((at_us for at_us, freed in self.frees if self.micro - freed <= most), None)
 
+    def lasts(self, most: int, rate: int, now_us: int) -> bool:
+        """Whether a bound pays for this rate (micro-units an hour) from now on, as what was spent leaves the hour."""
+        left = most - self.micro
+        for at_us, freed in self.frees:
+            if rate * max(0, at_us - now_us) > left * HOUR_US:
+                return False
+            left = most - self.micro + freed
+        return rate <= most and left >= 0
+
 
 class RollingHour:
     """See the module."""

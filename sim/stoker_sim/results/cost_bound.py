@@ -9,12 +9,15 @@ these hold, and so of the program's optimum being no less than what any schedule
 - what is held is at least what runs (W >= sum of its time x z), and at least what was there and did not end
   (W >= length x (h_before - e));
 - whoever runs a request was ready before its window or became ready in it: sum of its z <= h_before + sum of s;
+- no more is ready of a product than there are devices for (h <= count, W <= length x count);
+- nothing of a function is ready before its first request has come and one start is over: nobody knows of that one
+  beforehand, and with minReplicas of zero nobody starts anything (left out where all is foreseen);
 - each replica that becomes ready was paid for while it started: cost = price x (W + start x s);
 - no hour costs more than the cap, for the hours that begin every 5 minutes, by the buckets that lie in them whole, and
   all of it no more than two caps (it lasts less than two hours).
 
-Left out, so that the bound is above what can be: that replicas come whole, how many devices there are, probing,
-planning and draining, and that requests are known only when they come.
+Left out, so that the bound is above what can be: that replicas come whole, that functions share devices, probing,
+planning and draining, and that requests but the first are known only when they come.
 """
 
 from collections.abc import Mapping
@@ -84,10 +87,15 @@ class _Silent(highspy.Highs):
 
 
 class CostBound:
-    """Of one workload on devices at these rates (an hour of a replica by product)."""
+    """Of one workload on devices at these rates (an hour of a replica by product), on so many replicas of each product
+    at once. `foreseen`: the first request of a function is known beforehand, too.
+    """
 
-    def __init__(self, work: Workload, rates: Mapping[str, float]) -> None:
+    def __init__(
+        self, work: Workload, rates: Mapping[str, float], counts: Mapping[str, int], *, foreseen: bool = False
+    ) -> None:
         self._rows = _Rows()
+        self._counts = counts
         self._caps: dict[str, list[tuple[int, float]]] = {}
         """Rows that a function's cap bounds, and how many times it."""
         times = {product: work.exec_on(product) for product in rates}
@@ -98,7 +106,9 @@ class CostBound:
                 (int(work.time_us[at]), int(work.time_us[at] + objectives[at]), {p: int(times[p][at]) for p in rates})
                 for at in mine
             ]
-            self._caps[function.key] = self._function(windows, function.behaviour.cold_us, rates)
+            start_us = function.behaviour.cold_us
+            known_us = 0 if foreseen or not windows else min(begin for begin, _, _ in windows)
+            self._caps[function.key] = self._function(windows, start_us, known_us + start_us, rates)
         everything = {at: worth for at, worth in enumerate(self._rows.worth) if worth}
         self._served = self._rows.row(everything, -_INF, _INF)
         self._solver = self._rows.solver()
@@ -133,13 +143,14 @@ class CostBound:
         return float(self._solver.getInfo().objective_function_value)
 
     def _function(
-        self, windows: list[tuple[int, int, dict[str, int]]], start_us: int, rates: Mapping[str, float]
+        self, windows: list[tuple[int, int, dict[str, int]]], start_us: int, least_us: int, rates: Mapping[str, float]
     ) -> list[tuple[int, float]]:
-        """Its part of the program, in seconds and thousandths of the currency. Returns the rows of its cap."""
+        """Its part of the program, in seconds and thousandths of the currency. Returns the rows of its cap. Nothing is
+        ready before `least_us`.
+        """
         rows = self._rows
-        edges = np.unique([edge for begin, end, _ in windows for edge in (max(begin, start_us), end)])
-        # Nothing is ready before one start is over.
-        edges = edges[edges >= start_us]
+        edges = np.unique([edge for begin, end, _ in windows for edge in (max(begin, least_us), end)])
+        edges = edges[edges >= least_us]
         spent: list[tuple[int, int, int, float]] = []
         """(begin, end, column, cost of one of it)."""
         once: list[dict[int, float]] = [{} for _ in windows]
@@ -152,7 +163,7 @@ class CostBound:
             ready = [rows.column() for _ in length]
             runs: list[dict[int, float]] = [{} for _ in length]
             for at, (begin_us, end_us, exec_us) in enumerate(windows):
-                took_us, from_us = exec_us[product], max(begin_us, start_us)
+                took_us, from_us = exec_us[product], max(begin_us, least_us)
                 if from_us + took_us > end_us:
                     continue
                 first, last = np.searchsorted(edges, (from_us, end_us)).tolist()
@@ -168,6 +179,8 @@ class CostBound:
                 before = {ready[bucket - 1]: 1.0} if bucket else {}
                 rows.row(before | {starts[bucket]: 1.0, ends[bucket]: -1.0, ready[bucket]: -1.0}, 0.0, 0.0)
                 rows.row({held[bucket]: 1.0} | runs[bucket], 0.0, _INF)
+                rows.row({held[bucket]: 1.0}, 0.0, self._counts[product] * seconds)
+                rows.row({ready[bucket]: 1.0}, 0.0, float(self._counts[product]))
                 if bucket:
                     kept = {held[bucket]: 1.0, ready[bucket - 1]: -seconds, ends[bucket]: seconds}
                     rows.row(kept, 0.0, _INF)

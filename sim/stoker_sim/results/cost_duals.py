@@ -40,9 +40,10 @@ def page(found: Sequence[Studied]) -> Result:
             function cost. The platform is as it is by default, in the form of replicas, with metering, bounds and
             refusals by the very code of the live one. Attainment counts by `slo.latency`, cold requests too.""",
             f"""The bound is a linear program (`{CostBound.__module__}` states it and why no schedule beats it): it
-            knows all requests beforehand, starts replicas for them in time, holds fractions of replicas, and has as
-            many devices as it likes; it pays for executions, idle time and starts at the same prices, and its hours are
-            bounded as ours. What it shows as missing is therefore more than what a better policy could gain.""",
+            knows all requests but the first of each function beforehand, starts replicas for them in time, holds
+            fractions of replicas, and each function has all devices for itself; it pays for executions, idle time and
+            starts at the same prices, and its hours are bounded as ours. What it shows as missing is therefore more
+            than what a better policy could gain.""",
         ),
         assumptions=(
             f"prices an hour: {prices} (one core); ours",
@@ -151,14 +152,14 @@ def _findings(found: Sequence[Studied]) -> tuple[str, ...]:
     used = [run.over for one in found for run in one.capped]
     return (
         f"""On time over what could be: {spread(loose)} under the loosest bound, {spread(tight)} under the tightest.""",
-        f"""Bounds are kept, not used up: in each run the function that came nearest to its bound spent {spread(used)}
-        of it. Where the hour does not pay for a replica all the time, an idle one goes after as long as another start
-        takes, also while much of the hour's bound is left.""",
+        f"""In each run the function that came nearest to its bound spent {spread(used)} of it.""",
+        """Where the hour does not pay for a replica all the time, an idle one stays for a part of what is left, or for
+        the ages of idleness that are worth most by the last hour's, and is brought back for those
+        (stoker.cost.rhythm). A function whose CPU variant was measured to be on time for less gets no GPU then.""",
         """The rest of the distance is what the program does without: it has a replica ready before a request comes,
-        while here a request that starts one is late by its objective; and it knows when the next one comes, while here
-        idling and starting cost up to twice the least (ski rental).""",
-        """Which variant a request goes to is decided by time, not by what it costs: a function whose CPU variant would
-        be on time for less spends its bound on GPUs first (the plan orders the devices of one variant by price).""",
+        while here a request that starts one is late where a start takes longer than its objective; and it knows when
+        the next one comes, while here idle time is spent on guesses. That part is there without a binding bound,
+        too: the last column of the first table.""",
     )
 
 

@@ -8,7 +8,7 @@ from stoker.cost.prices import MICRO
 from stoker_sim.engine.simulate import simulate
 from stoker_sim.outcomes import Outcomes
 from stoker_sim.results.cost_bound import CostBound
-from stoker_sim.results.cost_world import bounded, rates, setup, workload_of
+from stoker_sim.results.cost_world import bounded, counts, rates, setup, workload_of
 
 SHARES = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
 """Of what each function's dearest hour costs without a bound that binds."""
@@ -55,7 +55,7 @@ class Studied(Struct, frozen=True, kw_only=True):
 def study(trace: str, requests: int, shares: tuple[float, ...] = SHARES) -> Studied:
     """Play a trace. Deterministic."""
     work = workload_of(trace, requests)
-    limit = CostBound(work, rates())
+    limit = CostBound(work, rates(), counts())
     free = dict.fromkeys(work.keys, _FREE)
     base = simulate(bounded(work, free), setup())
     assert base.charges is not None

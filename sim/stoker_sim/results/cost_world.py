@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from stoker.cost.cap import PLAN_US
 from stoker.cost.prices import HOUR_US
-from stoker.model.device import Device
+from stoker.model.device import Device, DeviceKind
 from stoker.model.function import CostBounds, CpuVariant, GpuOption, OnMiss, Sharing
 from stoker_sim.engine.setup import Delays, Form, Knowledge, Setup
 from stoker_sim.scenario import DeviceChoice, PolicyChoice, Scenario, devices_of, setup_of
@@ -128,3 +128,13 @@ def setup() -> Setup:
 def rates() -> dict[str, float]:
     """What a replica costs an hour by product; on the CPU device its cores."""
     return {"A100": PRICES["A100"], "L4": PRICES["L4"], CPU: PRICES[CPU] * CPU_MILLIS / 1000}
+
+
+def counts() -> dict[str, int]:
+    """How many replicas of a function there is room for at once by product."""
+    found: dict[str, int] = {}
+    for device in devices():
+        product = CPU if device.kind is DeviceKind.CPU else device.product.partition("-")[0]
+        room = device.millicores // CPU_MILLIS if device.kind is DeviceKind.CPU else 1
+        found[product] = found.get(product, 0) + room
+    return found
