@@ -22,10 +22,12 @@ from typing import Self
 from bench.nginx import make_files, proxy_config, replica_config
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"
-STOKER = str(Path(sys.executable).with_name("stoker"))
+STOKER = (sys.executable, "-m", "stoker_cli.main")
+"""By the interpreter that measures: another one finds the packages by PYTHONPATH."""
 ROOT = Path(__file__).parents[1]
 PROXY_CPU, ORIGIN_CPU = 0, 1
-QUIET = os.environ.copy() | {"PYTHONPATH": str(ROOT), "LANG": "C.UTF-8"}
+IMPORTS = os.pathsep.join((str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep))).rstrip(os.pathsep)
+QUIET = os.environ.copy() | {"PYTHONPATH": IMPORTS, "LANG": "C.UTF-8"}
 
 
 class Target:
@@ -36,7 +38,8 @@ class Target:
     ) -> None:
         self.name = name
         self.url = url
-        own = {"PATH": os.environ["PATH"] + ":/usr/sbin", "HOME": str(folder), "LANG": "C.UTF-8"}
+        kept = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+        own = {**kept, "PATH": os.environ["PATH"] + ":/usr/sbin", "HOME": str(folder), "LANG": "C.UTF-8"}
         with (folder / "output.log").open("ab") as output:
             self.process = subprocess.Popen(
                 argv, env=own if environment is None else dict(environment), stdout=output, stderr=output
@@ -147,9 +150,8 @@ class Stoker(Target):
             f"sed -e s,HOME_FOLDER,$HOME,g -e s,PORT_NUMBER,$PORT, {template} > $HOME/nginx.conf && "
             f"exec taskset -c {ORIGIN_CPU} {NGINX} -c $HOME/nginx.conf"
         )
-        streams = (
-            f"cd {ROOT} && PYTHONPATH={ROOT} exec taskset -c {ORIGIN_CPU} {sys.executable} -m bench.event_origin $PORT"
-        )
+        origin = f"taskset -c {ORIGIN_CPU} {sys.executable} -m bench.event_origin"
+        streams = f"cd {ROOT} && PYTHONPATH={IMPORTS} exec {origin} $PORT"
         never = ["sleep", "600"]
         documents = [
             _function("fast", ["sh", "-c", answers]),
@@ -161,7 +163,7 @@ class Stoker(Target):
         file = folder / "functions.yaml"
         file.write_text("\n---\n".join(json.dumps(document) for document in documents))
         port = free_port()
-        argv = [*pinned(PROXY_CPU), STOKER, "serve", str(file), "--gpus", "6xA100-40GB", "--port", str(port)]
+        argv = [*pinned(PROXY_CPU), *STOKER, "serve", str(file), "--gpus", "6xA100-40GB", "--port", str(port)]
         self.base = f"http://127.0.0.1:{port}/default"
         super().__init__(folder, name, [*argv, *arguments], f"{self.base}/fast/", environment)
 

@@ -44,7 +44,7 @@ class Tally(Struct):
             return
         self.offered += 1
         if record.diverted and record.device and record.device_reason is not None:
-            why = record.device_reason.value
+            why = record.device_reason
             self.diverted[why] = self.diverted.get(why, 0) + 1
         if record.outcome is Outcome.SERVED:
             if record.on_time:
@@ -56,7 +56,7 @@ class Tally(Struct):
         elif record.outcome is Outcome.REFUSED:
             self.refused += 1
             if record.reason is not None:
-                self.refusals[record.reason.value] = self.refusals.get(record.reason.value, 0) + 1
+                self.refusals[record.reason] = self.refusals.get(record.reason, 0) + 1
         elif record.outcome is Outcome.EXPIRED:
             self.expired += 1
         else:

@@ -18,6 +18,7 @@ per million throughout, so that a replay is bit for bit. It knows no requests an
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -102,6 +103,7 @@ class Calibration:
             del self._own[own]
 
 
+@lru_cache(maxsize=256)
 def alpha_of(percentile: float) -> int:
     """How many of a million requests may miss, for a percentile in (0, 100)."""
     return round((100.0 - percentile) * ONE / 100)

@@ -257,7 +257,10 @@ class Predictions:
         self._calibration.forget(key)
 
     def _profile(self, key: str) -> _Profile:
-        return self._profiles.setdefault(key, _Profile())
+        profile = self._profiles.get(key)
+        if profile is None:
+            profile = self._profiles[key] = _Profile()
+        return profile
 
 
 def _pool(windows: Sequence[_Window]) -> Estimate | None:

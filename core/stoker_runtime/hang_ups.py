@@ -19,18 +19,27 @@ def descriptor(transport: asyncio.BaseTransport) -> int:
 
 def hung_up(transport: asyncio.BaseTransport) -> bool:
     """Ask the kernel about one connection."""
-    return _polled(transport, GONE)
-
-
-def stirred(transport: asyncio.BaseTransport) -> bool:
-    """The same for a connection on which nothing is expected: also True where bytes have come that nobody asked for."""
-    return _polled(transport, GONE | select.POLLIN)
-
-
-def _polled(transport: asyncio.BaseTransport, events: int) -> bool:
     number = descriptor(transport)
-    if number < 0:
-        return True
+    return number < 0 or bool(_poll_of(number, GONE).poll(0))
+
+
+class IdleWatch:
+    """The same for a connection that is asked again and again, while nothing is expected on it. Not to be asked once
+    the connection is closing: its descriptor may be another one's then.
+    """
+
+    __slots__ = ("_poll",)
+
+    def __init__(self, transport: asyncio.BaseTransport) -> None:
+        number = descriptor(transport)
+        self._poll = None if number < 0 else _poll_of(number, GONE | select.POLLIN)
+
+    def stirred(self) -> bool:
+        """Whether the other side has hung up, or bytes have come that nobody asked for."""
+        return self._poll is None or bool(self._poll.poll(0))
+
+
+def _poll_of(number: int, events: int) -> select.poll:
     poll = select.poll()
     poll.register(number, events)
-    return bool(poll.poll(0))
+    return poll

@@ -9,8 +9,9 @@ import asyncio
 from collections import deque
 from ssl import SSLContext
 
-from stoker_runtime.http_connection import MAX_HEAD_BYTES, MAX_HEADERS, UNREAD_HIGH_BYTES, HttpConnection
+from stoker_runtime.http_connection import HttpConnection
 from stoker_runtime.http_head import BadAnswer, ConnectionLost, ResponseHead, request_head
+from stoker_runtime.http_limits import MAX_HEAD_BYTES, MAX_HEADERS, UNREAD_HIGH_BYTES
 
 __all__ = [
     "MAX_HEADERS",

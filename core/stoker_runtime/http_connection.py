@@ -9,21 +9,14 @@ is not used again. Knows nothing of Stoker; stoker_runtime.http_client has the p
 import asyncio
 import re
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 import httptools
 
-from stoker_runtime.hang_ups import stirred
+from stoker_runtime.hang_ups import IdleWatch
 from stoker_runtime.http_head import BadAnswer, ConnectionLost, ResponseHead
-
-MAX_HEAD_BYTES = 64 * 1024
-"""All heads of one exchange together, interim ones included: also what bounds an endless row of 1xx."""
-MAX_HEADERS = 256
-UNREAD_HIGH_BYTES = 64 * 1024
-"""Reading from the socket stops while this much of the body waits to be read."""
-UNREAD_LOW_BYTES = 16 * 1024
-JOIN_BYTES = 16 * 1024
-"""Up to here one joined write is cheaper than a list of two."""
+from stoker_runtime.http_limits import JOIN_BYTES, MAX_HEAD_BYTES, MAX_HEADERS, UNREAD_HIGH_BYTES, UNREAD_LOW_BYTES
 
 _NO_BODY_STATUS = frozenset((204, 304))
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -60,6 +53,7 @@ class HttpConnection(asyncio.Protocol):
         "_loop",
         "_max_head_bytes",
         "_max_headers",
+        "_on_interim",
         "_owner",
         "_parser",
         "_read_waiter",
@@ -69,6 +63,7 @@ class HttpConnection(asyncio.Protocol):
         "_transfer_encoding",
         "_transport",
         "_unread",
+        "_watch",
         "_writing_paused",
         "idle_since_s",
         "reused",
@@ -120,7 +115,7 @@ class HttpConnection(asyncio.Protocol):
         """Whether it can carry no further exchange, or the loop has yet to hear so: the peer has hung up while it was
         idle, or has sent what would be taken for the next answer.
         """
-        return self._transport is None or self._transport.is_closing() or stirred(self._transport)
+        return self._transport is None or self._transport.is_closing() or self._watch.stirred()
 
     @property
     def busy(self) -> bool:
@@ -137,12 +132,16 @@ class HttpConnection(asyncio.Protocol):
         """Whether the whole answer has arrived, read or not."""
         return self._complete
 
-    def start(self, head: bytes, body: bytes = b"") -> None:
-        """Begin an exchange: send a whole request head, and the body where it is complete already."""
+    def start(self, head: bytes, body: bytes = b"", on_interim: Callable[[ResponseHead], None] | None = None) -> None:
+        """Begin an exchange: send a whole request head, and the body where it is complete already.
+
+        `on_interim` gets the interim heads, and must not raise: nobody who waits for the final one is woken for them.
+        """
         if self._busy:
             raise RuntimeError("the exchange before on this connection was not released")
         self._busy = True
         self._reset()
+        self._on_interim = on_interim
         self._head_request = head.startswith(b"HEAD ")
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -177,7 +176,7 @@ class HttpConnection(asyncio.Protocol):
                 self._drain_waiter = None
 
     async def head(self) -> ResponseHead:
-        """The next head, interim (1xx) or final. Raises ConnectionLost or BadAnswer."""
+        """The next head, interim (1xx; see start()) or final. Raises ConnectionLost or BadAnswer."""
         while not self._heads:
             if self._error is not None:
                 raise self._error
@@ -231,7 +230,7 @@ class HttpConnection(asyncio.Protocol):
         if self._head_request:
             # The parser waits for the body that the answer to a HEAD names but never has.
             self._parser = httptools.HttpResponseParser(self)
-        self._busy = False
+        self._busy, self._on_interim = False, None
         return True
 
     def close(self) -> None:
@@ -247,6 +246,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
+        self._watch = IdleWatch(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -316,12 +316,12 @@ class HttpConnection(asyncio.Protocol):
                 raise BadAnswer(f"the answer has a Transfer-Encoding other than chunked: {value[:40]!r}")
             self._transfer_encoding = value
         self._headers.append((name, value))
-        if len(self._headers) > self._max_headers:
-            raise BadAnswer(f"the answer has more than {self._max_headers} headers")
 
     def on_headers_complete(self) -> None:
         if self._final:
             return
+        if len(self._headers) > self._max_headers:
+            raise BadAnswer(f"the answer has more than {self._max_headers} headers")
         if _CONTROL.search(self._reason):
             raise BadAnswer("the reason phrase of the answer holds a control byte")
         status = self._parser.get_status_code()
@@ -334,6 +334,9 @@ class HttpConnection(asyncio.Protocol):
         if status < 200:
             if status < 100 or status == 101:
                 raise BadAnswer(f"the answer has status {status}, which nobody asked for")
+            if self._on_interim is not None:
+                self._on_interim(head)
+                return
         else:
             self._final = True
             self._keep_alive = head.keep_alive

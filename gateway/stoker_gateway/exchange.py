@@ -109,9 +109,10 @@ class Exchange:
     async def _inline(
         self, connection: HttpConnection, visit: Visit, variant: VariantState, body: bytes, *, late_ok: bool
     ) -> Reply | Bounced:
-        connection.start(run_head(visit, variant, self._clock_us(), len(body), late_ok=late_ok), body)
+        head = run_head(visit, variant, self._clock_us(), len(body), late_ok=late_ok)
+        connection.start(head, body, visit.told)
         visit.body_sent = True
-        result = await self._answer(connection, visit, await self._final_head(connection, visit))
+        result = await self._answer(connection, visit, await connection.head())
         connection.release()
         return result
 
@@ -120,8 +121,8 @@ class Exchange:
     ) -> Reply | Bounced:
         length = visit.screened.length
         visit.body_sent = False
-        connection.start(admit_head(visit, variant, self._clock_us(), length, late_ok=late_ok))
-        head = await self._final_head(connection, visit)
+        connection.start(admit_head(visit, variant, self._clock_us(), length, late_ok=late_ok), on_interim=visit.told)
+        head = await connection.head()
         if head.status != 200:
             result = await self._answer(connection, visit, head)
             connection.release()
@@ -135,10 +136,10 @@ class Exchange:
         if visit.screened.expects_continue and not visit.continued:
             visit.continued = True
             visit.inbound.write(CONTINUE)
-        connection.start(run_head(visit, variant, self._clock_us(), length, late_ok=late_ok))
+        connection.start(run_head(visit, variant, self._clock_us(), length, late_ok=late_ok), on_interim=visit.told)
         pump = asyncio.get_running_loop().create_task(self._pump(connection, visit))
         try:
-            result = await self._answer(connection, visit, await self._final_head(connection, visit))
+            result = await self._answer(connection, visit, await connection.head())
         finally:
             pump.cancel()
             await asyncio.wait((pump,))
@@ -172,18 +173,6 @@ class Exchange:
             pass  # Whoever reads the answer sees it too.
         except (ConnectionError, RuntimeError):
             connection.close()  # The client is gone; the handler is being cancelled.
-
-    async def _final_head(self, connection: HttpConnection, visit: Visit) -> ResponseHead:
-        while True:
-            head = await connection.head()
-            if head.status >= 200:
-                return head
-            if head.status == 102:
-                visit.dispatched = True
-                visit.leave_queue()
-                visit.reopen()
-                if visit.place:
-                    visit.redemption = head.get(b"stoker-ticket") or visit.redemption
 
     async def _answer(self, connection: HttpConnection, visit: Visit, head: ResponseHead) -> Reply | Bounced:
         read = read_agent_head(head)

@@ -87,16 +87,16 @@ class Books:
     def _count(self, visit: Visit, outcome: Outcome, total_us: int, on_time: bool | None) -> None:
         metrics = self._metrics
         state = visit.state
-        reason = "" if visit.reason is None else visit.reason.value
+        reason = "" if visit.reason is None else visit.reason
         if state is None:
             # Not the path's words: labels that a stranger chooses are unbounded.
-            metrics.inc(REQUESTS, "", "", "", outcome.value, reason)
+            metrics.inc(REQUESTS, "", "", "", outcome, reason)
             return
         labels = state.labels
-        variant = "" if visit.variant_state is None else visit.variant_state.variant.value
-        metrics.inc(REQUESTS, *labels, variant, outcome.value, reason)
+        variant = "" if visit.variant_state is None else visit.variant_state.variant
+        metrics.inc(REQUESTS, *labels, variant, outcome, reason)
         if visit.diverted and visit.dispatched and visit.device_reason is not None:
-            metrics.inc(DIVERTED, *labels, visit.device_reason.value)
+            metrics.inc(DIVERTED, *labels, visit.device_reason)
         metrics.observe(REQUEST_SECONDS, total_us / 1e6, *labels)
         # A client that left before the objective passed says nothing about it.
         gave_up = visit.reason is Reason.CLIENT_GONE and total_us <= visit.latency_us
@@ -163,8 +163,8 @@ class Books:
             event,
             request_id=visit.id.decode(),
             function="" if visit.state is None else visit.state.key,
-            outcome="" if visit.outcome is None else visit.outcome.value,
-            reason="" if visit.reason is None else visit.reason.value,
+            outcome=visit.outcome or "",
+            reason=visit.reason or "",
             status=visit.status,
             detail=visit.detail,
             cold=visit.cold,

@@ -19,6 +19,7 @@ from stoker.turns import Turns
 from stoker.wire.agent import DISPATCH_BYTES, H_FUNCTION, H_VARIANT, INLINE_BYTES, Refusal
 from stoker_gateway.inbound import Inbound
 from stoker_gateway.screening import Screened
+from stoker_runtime.http_client import ResponseHead
 
 _ID_BYTES = 16
 
@@ -81,6 +82,7 @@ class FunctionState:
         "labels",
         "offered",
         "on_time",
+        "primary",
         "retry_budget",
         "turns",
         "undispatched",
@@ -98,6 +100,8 @@ class FunctionState:
         self.labels = (function.namespace, function.name)
         self.gpu = VariantState(self.key, Variant.GPU)
         self.cpu = VariantState(self.key, Variant.CPU)
+        self.primary = self.variant(self.first)
+        """The variant that requests go to first."""
         self.undispatched = 0
         """Held, body being read, or queued at an agent: what the function's `queue` bounds."""
         self.undispatched_bytes = 0
@@ -110,11 +114,6 @@ class FunctionState:
         self.turns = Turns()
         """When those may come back that this gateway refuses itself."""
 
-    @property
-    def primary(self) -> VariantState:
-        """The variant that requests go to first."""
-        return self.gpu if self.function.spec.gpu else self.cpu
-
     def variant(self, variant: Variant) -> VariantState:
         """The state of one variant."""
         return self.gpu if variant is Variant.GPU else self.cpu
@@ -123,6 +122,7 @@ class FunctionState:
         """It was changed."""
         self.function = function
         self.chooses = may_choose(function)
+        self.primary = self.variant(function.primary)
 
     def crowd(self, gateways: int) -> Crowd:
         """What this gateway, one of so many, has let in of the function's queue."""
@@ -308,6 +308,15 @@ class Visit:
         """Its agent took it: what that said with refusals of the same variant counts no more."""
         if self.closed is not None and len(self.closed) and self.variant_state is not None:
             self.closed.reopen(self.variant_state.key, self.variant_state.variant)
+
+    def told(self, head: ResponseHead) -> None:
+        """Its agent sent an interim head: 102 says that it is dispatched."""
+        if head.status == 102:
+            self.dispatched = True
+            self.leave_queue()
+            self.reopen()
+            if self.place:
+                self.redemption = head.get(b"stoker-ticket") or self.redemption
 
     def leave_queue(self) -> None:
         """It was dispatched, or it ended."""

@@ -199,7 +199,7 @@ class Admission:
             policy=policy,
             accepting=self.accepting,
         )
-        self._sink.inc(ADMISSIONS, flow.namespace, flow.name, flow.variant.value, _kind(verdict))
+        self._sink.inc(ADMISSIONS, *flow.labels, _kind(verdict))
         if verdict.refusal is not None:
             share_us = 0 if sight is None else sight.share_us
             return coming_back.refused(verdict.refusal, request, ask.said, ask.redemption, share_us)

@@ -15,6 +15,7 @@ _REFUSAL_HEAD = (
 )
 _PROMISED = H_PROMISED.encode() + b": %b\r\n"
 _DROPPED = HOP_BY_HOP | {b"content-length"}
+_OURS = (b"stoker-", b"stoker_")
 
 
 def processing(redemption: str) -> bytes:
@@ -55,7 +56,7 @@ def answer_lines(
     lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
     named = named_by_connection(head.joined(b"connection"))
     for name, value in head.headers:
-        if name not in _DROPPED and not name.startswith((b"stoker-", b"stoker_")) and name not in named:
+        if name not in _DROPPED and not name.startswith(_OURS) and name not in named:
             lines.append(b"%b: %b\r\n" % (name, value))
     lines.append(
         b"stoker-dispatched: 1\r\nstoker-device: %b\r\nserver-timing: queue;dur=%.3f, exec;dur=%.3f\r\n"

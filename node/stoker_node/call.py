@@ -109,9 +109,9 @@ class Call:
         self.in_flight = 1
         """Executions on its device at its dispatch, its own included."""
         self.expectation: Expectation | None = None
-        """What it found when it was queued."""
+        """What it found when it was queued; None: it did not have to wait, or nothing is known."""
         self.expected_us: int | None = None
-        """Predicted time from then to its end, given what ran before it; None: not known."""
+        """Predicted time from then, or from its dispatch, to its end, given what ran before it; None: not known."""
         self.acknowledged = False
         """102 was written: from here on the work may have been done."""
         self.head_sent = False

@@ -131,8 +131,8 @@ class Dispatcher:
             product = replica.device.device.product
             self._predictions.observe_exec(flow.function, flow.variant, product, actual_us, call.in_flight)
             flow.ran(call.request, now_us)
-            if call.expected_us is not None and call.expectation is not None:
-                took_us = now_us - call.expectation.since_us
+            if call.expected_us is not None:
+                took_us = actual_us if call.expectation is None else now_us - call.expectation.since_us
                 percentile = call.request.percentile
                 covered = self._predictions.observe_finish(flow.function, percentile, call.expected_us, took_us)
                 self._sink.inc(m.FINISHES, *flow.labels, "true" if covered else "false")
@@ -245,19 +245,20 @@ class Dispatcher:
         call.phase = Phase.QUEUED
         self._queued[call.request.id] = call
         self.policy.push(call.request)
-        flow = call.flow
-        if call.expectation is None:
-            call.expectation = self._lookout.arrangement.expect(flow.key, self._clock_us())
+        flow, now_us = call.flow, self._clock_us()
         self._changes.touch(flow)
         if len(flow.devices) == 1:
-            self._dispatch(flow.devices[0], self._clock_us())
+            self._dispatch(flow.devices[0], now_us)
         elif flow.devices:
             # The best device first; nothing is left for the others once it is taken.
-            now_us = self._clock_us()
             for device in self._lookout.order(flow, call.request, now_us):
                 self._dispatch(device, now_us)
                 if call.phase is not Phase.QUEUED:
                     break
+        if call.expectation is None and call.replica is None:
+            call.expectation = self._lookout.arrangement.expect(flow.key, now_us)
+        elif call.expectation is None:
+            call.expected_us = call.request.predicted_exec_us  # It did not have to wait.
 
     def _dispatch(self, device: DeviceSlots, now_us: int) -> None:
         while self._queued and (popped := pop_for(self.policy, device, now_us)) is not None:

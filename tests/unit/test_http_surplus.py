@@ -36,6 +36,9 @@ class Sink:
     def write(self, _data: bytes) -> None:
         pass
 
+    def get_extra_info(self, _name: str) -> None:
+        """It has no socket."""
+
     def is_closing(self) -> bool:
         return self.closed
 

@@ -47,6 +47,25 @@ def test_a_request_is_on_time_at_its_latest_start_and_late_right_after_it() -> N
         assert (popped is edge) == (want is edge)
 
 
+def test_commitments_hold_what_is_queued_when_they_are_asked_for_and_nothing_that_has_left() -> None:
+    lane = Lane("g", ("g",), 1)
+    policy = ServeLate(LeastSlack())
+    policy.arrange({"default/f": lane})
+    left, given_up, first, second = (make_request(objective_us=100 + at, predicted_exec_us=10) for at in range(4))
+    for request in (left, given_up, first, second):
+        policy.push(request)
+    assert policy.pop(make_slot("default/f"), 1) is left
+    assert policy.cancel(given_up.id) is given_up
+    commitments, behind = policy.commitments, policy.place(make_request(objective_us=1000, predicted_exec_us=1))
+    assert commitments is not None
+    assert commitments.ahead_us("default/f", behind) == 20
+    assert policy.pop(make_slot("default/f"), 1) is first
+    assert commitments.ahead_us("default/f", behind) == 10
+    policy.push(first)
+    assert policy.commitments is commitments
+    assert commitments.ahead_us("default/f", behind) == 20
+
+
 def test_late_requests_run_by_arrival_not_by_slack() -> None:
     policy = ServeLate(LeastSlack())
     early = make_request(arrival_us=1, objective_us=60, predicted_exec_us=1)

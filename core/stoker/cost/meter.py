@@ -112,10 +112,12 @@ class _Held:
 class Charge:
     """What one replica is charged, from its reservation until it is gone. Made by Meter.hold()."""
 
-    __slots__ = ("_carry", "_held", "_per_run", "_rest", "_running", "_warm", "book")
+    __slots__ = ("_carry", "_grows", "_held", "_per_run", "_rest", "_running", "_warm", "book")
 
     def __init__(self, held: Sequence[_Held], book: "list[int]", now_us: int) -> None:
         self._held = held
+        self._grows = any(one.part.each_run for one in held)
+        """What it holds depends on how much runs."""
         self.book = book
         """Raw amounts by Phase, then the count of runs: of its account."""
         self._running: dict[Any, int] = {}
@@ -140,7 +142,7 @@ class Charge:
         """A request begins to run on it."""
         self.settle(now_us)
         self._running[run] = self._per_run
-        if self._grows():
+        if self._grows:
             self._weigh()
 
     def so_far(self, run: Any, now_us: int) -> int:
@@ -158,7 +160,7 @@ class Charge:
         self.settle(now_us)
         del self._running[run]
         self.book[3] += 1
-        if self._grows():
+        if self._grows:
             self._weigh()
         charge, self._carry = divmod(self._per_run - begun + self._carry, RAW)
         return charge
@@ -185,10 +187,6 @@ class Charge:
         for one in self._held:
             one.set_share(0)
         self._held = ()
-
-    def _grows(self) -> bool:
-        """Whether what it holds depends on how much runs."""
-        return any(one.part.each_run for one in self._held)
 
     def _weigh(self) -> None:
         running = len(self._running)

@@ -5,6 +5,7 @@ pod (they make the revision) and which act live. DESIGN section 3 is the source 
 """
 
 from enum import StrEnum
+from functools import cached_property
 
 from msgspec import Struct
 
@@ -210,7 +211,7 @@ class FunctionSpec(Struct, frozen=True, kw_only=True):
     canary_percent: int | None = None
 
 
-class Function(Struct, frozen=True, kw_only=True):
+class Function(Struct, frozen=True, kw_only=True, dict=True):
     """One GpuFunction as applied."""
 
     namespace: str
@@ -230,7 +231,7 @@ class Function(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     """Fields that are accepted but do not act in this mode, one sentence each."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """`namespace/name`: the name of its flow everywhere."""
         return f"{self.namespace}/{self.name}"

@@ -184,10 +184,16 @@ class FlowState(Generic[P]):
 
     def live(self) -> bool:
         """Whether a replica is warm or starting: requests may wait for it."""
-        return any(replica.state in (ReplicaState.WARM, ReplicaState.STARTING) for replica in self.replicas.values())
+        for replica in self.replicas.values():
+            if replica.state is ReplicaState.WARM or replica.state is ReplicaState.STARTING:
+                return True
+        return False
 
     def has_free_slot(self) -> bool:
-        return any(self.key in device.ready and device.has_slot() for device in self.devices)
+        for device in self.devices:  # noqa: SIM110  every request asks, and any() takes twice as long
+            if self.key in device.ready and device.has_slot():
+                return True
+        return False
 
     def free(self) -> int:
         """Requests that its warm replicas could take at once now, slots of shared devices counted."""

@@ -54,6 +54,8 @@ class ServeLate:
         """Those that may not be served late and cannot be on time any more, until pop() hands them out."""
         self._commitments = Commitments() if isinstance(inner, OrderedFlows) and inner.by_rank_alone else None
         self._arranged = False
+        self._new: dict[str, tuple[int, QueuedRequest]] = {}
+        """Pushed since the commitments were asked for last: most have left before that, and are never put in."""
         self._pushes = 0
         self._now_us = 0
 
@@ -84,7 +86,8 @@ class ServeLate:
         self._inner.push(request)
         self._turning.add(request.objective_us - request.predicted_exec_us, request.id)
         if self._arranged:
-            self._commit(request)
+            self._pushes += 1
+            self._new[request.id] = self._pushes, request
 
     def pop(self, slot: SlotView, now_us: int) -> QueuedRequest | None:
         if now_us > self._now_us:  # noqa: PLR1730  max() costs as much as three lines of this
@@ -149,6 +152,7 @@ class ServeLate:
 
     def export(self) -> list[QueuedRequest]:
         self._turning.clear()
+        self._new.clear()
         if self._commitments is not None:
             self._commitments.clear()
         dropped = list(self._dropped.values())
@@ -162,11 +166,18 @@ class ServeLate:
         if not self._arranged:
             self._arranged = True
             for request in self._inner.schedule(self._now_us):
-                self._commit(request)
+                self._pushes += 1
+                self._commit(self._pushes, request)
 
     @property
     def commitments(self) -> Commitments | None:
-        return self._commitments if self._arranged else None
+        if not self._arranged:
+            return None
+        if self._new:
+            new, self._new = self._new, {}
+            for push, request in new.values():
+                self._commit(push, request)
+        return self._commitments
 
     def queued(self, flow: str | None = None) -> int:
         count = self._inner.queued(flow) + self._late.queued(flow)
@@ -214,13 +225,12 @@ class ServeLate:
         assert isinstance(self._inner, OrderedFlows)
         return self._inner.rank(request), self._pushes + 1
 
-    def _commit(self, request: QueuedRequest) -> None:
+    def _commit(self, push: int, request: QueuedRequest) -> None:
+        assert isinstance(self._inner, OrderedFlows)
         assert self._commitments is not None
-        place = self.place(request)
-        self._pushes += 1
-        level = request.priority.level
+        place, level = (self._inner.rank(request), push), request.priority.level
         self._commitments.add(place, request.id, request.flow, request.predicted_exec_us, request.promise_us, level)
 
     def _discard(self, request_id: str) -> None:
-        if self._commitments is not None:
+        if self._new.pop(request_id, None) is None and self._commitments is not None:
             self._commitments.discard(request_id)
