@@ -23,8 +23,8 @@ FEW = 12 * 10
 """A dozen bisections of 1,000 entries, some comparing two parts of a rank."""
 LISTS = 2
 """Sorted lists as long as that which a change of a flow's head moves it in: where resident, and where not."""
-MORE_LISTS = {"lean-slack": 4}
-"""By start tag and by settled tag beside them."""
+MORE_LISTS = {"lean-slack": 4, "cfs-affinity": 3}
+"""By start tag and by settled tag beside them; and a walk over a set, whose order is another one in each process."""
 
 
 class Meter:
