@@ -32,7 +32,7 @@ the slots, so whoever comes back without a place finds room by chance long befor
 behind a long one is told too late. And it is one more overload long after the first.
 """
 HORIZON_MIN_US = 2_000_000
-UNRESERVED_OBJECTIVES = 2
+UNRESERVED_OBJECTIVES = 1
 """Who gets no place is told an instant within so many times the objective, or UNRESERVED_MIN_US where that is more,
 after there is room: nothing is kept for it then, so it may as well try sooner.
 """
