@@ -5,14 +5,13 @@ replica asks for a small part of a core and costs as much as one of a core in th
 here as there.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from bench.overload.arrivals import Arrivals
-from bench.overload.functions import HANDLER, OTHER_CORE, Served
+from bench.overload.functions import HANDLER, OTHER_CORE, Served, written
 from stoker_node.devices import cpu_device
 from stoker_sim.results.heterogeneous_mixes import FAST, MIXES, PRICES, SLOW, START_US, Member
 from stoker_sim.results.heterogeneous_study import CORES, KEPT_MILLICORES, SPREAD
@@ -49,14 +48,8 @@ def documents(choice: str, folder: Path) -> bytes:
     """The YAML of the functions, and of a GpuPolicy with the choice and the prices."""
     prices = {**{GPUS[product]: PRICES[product] for product in GPUS}, CPU: CPU_PRICE}
     listed = [{"product": product, "perHour": price} for product, price in prices.items()]
-    policy = {
-        "apiVersion": "stoker.dev/v1alpha1",
-        "kind": "GpuPolicy",
-        "metadata": {"name": "default"},
-        "spec": {"deviceChoice": choice, "prices": listed},
-    }
-    objects = [*(_document(member, folder / "stamps") for member in MIX.members), policy]
-    return b"\n---\n".join(json.dumps(one).encode() for one in objects)
+    functions = [_document(member, folder / "stamps") for member in MIX.members]
+    return written(functions, {"deviceChoice": choice, "prices": listed})
 
 
 def _document(member: Member, stamps: Path) -> dict[str, object]:

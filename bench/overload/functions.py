@@ -69,6 +69,12 @@ def rates_of(served: Sequence[Served], load: float) -> list[float]:
 def documents(served: Sequence[Served], *, folder: Path, policy: dict[str, object] | None = None) -> bytes:
     """The YAML of these functions, and of a GpuPolicy with this spec. `folder`: where replicas may write."""
     objects = [_document(one, folder / "stamps") for one in served]
+    return written(objects, policy)
+
+
+def written(functions: Sequence[dict[str, object]], policy: dict[str, object] | None) -> bytes:
+    """The YAML of them, and of a GpuPolicy with this spec."""
+    objects = list(functions)
     if policy is not None:
         kind = {"apiVersion": "stoker.dev/v1alpha1", "kind": "GpuPolicy", "metadata": {"name": "default"}}
         objects.append({**kind, "spec": policy})

@@ -117,15 +117,7 @@ def forecast(said: Iterable[Told]) -> Forecast | None:
             busy=load.queued + load.running > 0 or (found is not None and found.busy),
         )
         if found is not None and found.finish_us < more.finish_us:
-            more = Forecast(
-                warm=more.warm,
-                starting=more.starting,
-                wait_us=found.wait_us,
-                exec_us=found.exec_us,
-                start_us=found.start_us,
-                measured=found.measured,
-                busy=more.busy,
-            )
+            more = replace(found, warm=more.warm, starting=more.starting, busy=more.busy)
         found = more
     return found
 

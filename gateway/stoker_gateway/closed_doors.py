@@ -70,7 +70,7 @@ def _said_now(word: Closed, state: FunctionState, load: VariantLoad, now_us: int
         predicted_finish_ms=said.predicted_finish_ms,
         estimated=said.estimated,
     )
-    at_us = word.come_back_us(state.turns, int(load.exec_ms * 1000) // max(1, load.warm), now_us)
+    at_us = word.come_back_us(state.turns, load.step_us, now_us)
     if at_us is not None:
         refusal.retry_after_ms = -(-(at_us - now_us) // 1000)
     return refusal

@@ -6,8 +6,9 @@ from random import Random
 import pytest
 
 from stoker.cost.prices import HOUR_US
-from stoker.cost.rhythm import LEAST_GAPS, NO_RHYTHM, Window, an_hour, learn, windows
+from stoker.cost.rhythm import LEAST_GAPS, NO_RHYTHM, an_hour, learn, windows
 from stoker.cost.window import RollingHour
+from stoker.policies.prewarm.hazard_rate import Window
 from stoker.testing.builders import S
 
 pytestmark = pytest.mark.unit

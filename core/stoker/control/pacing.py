@@ -18,9 +18,10 @@ from stoker.control.planning import Pair
 from stoker.cost import cap, rhythm
 from stoker.cost.money import money
 from stoker.cost.prices import HOUR_US
-from stoker.cost.rhythm import NO_RHYTHM, Window
+from stoker.cost.rhythm import NO_RHYTHM
 from stoker.model.function import Function, KeepAlivePolicy, OnMiss, PreWarmPolicy, Variant
 from stoker.model.replica import ReplicaStatus
+from stoker.policies.prewarm.hazard_rate import Window
 from stoker.policies.prewarm.interface import Forecast
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from stoker.cost.prices import HOUR_US
+from stoker.policies.prewarm.hazard_rate import Window
 
 LEAST_GAPS = 3
 """Before so many idle times nothing is known."""
@@ -49,13 +50,6 @@ class Rhythm(Struct, frozen=True, kw_only=True):
 
 
 NO_RHYTHM = Rhythm()
-
-
-class Window(Struct, frozen=True):
-    """Ages of idleness."""
-
-    begin_us: int
-    end_us: int
 
 
 def learn(rhythm: Rhythm, woken_us: int | None, now_us: int, *, busy: bool) -> Rhythm:

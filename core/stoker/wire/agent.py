@@ -154,6 +154,11 @@ class VariantLoad(Struct, kw_only=True, rename="camel"):
     product: str = ""
     """The one product that its replicas are on; empty: there are several, or none."""
 
+    @property
+    def step_us(self) -> int:
+        """How long after one another its warm replicas come free, if all are busy."""
+        return int(self.exec_ms * 1000) // max(1, self.warm)
+
 
 class LoadFrame(Struct, kw_only=True, rename="camel", omit_defaults=True):
     """One line of the load stream. The first is full; later ones name changed entries only."""

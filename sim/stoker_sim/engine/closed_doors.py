@@ -74,7 +74,7 @@ class ClosedDoor:
     def _tell(self, index: int, key: str, word: Closed, now_us: int) -> None:
         if self._returns is None:
             return
-        load, turns = self._agent.load(key), self._turns.setdefault(key, Turns())
-        at_us = word.come_back_us(turns, int(load.exec_ms * 1000) // max(1, load.warm), now_us)
+        turns = self._turns.setdefault(key, Turns())
+        at_us = word.come_back_us(turns, self._agent.load(key).step_us, now_us)
         if at_us is not None:
             self._returns.call_back(index, at_us, self.name)
